@@ -1,0 +1,130 @@
+"""The records that both wings speak of, frozen: what was accepted, what became of it, who opened and clicked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, UTC."""
+
+
+def new_id(now: float | None = None) -> UUID:
+    """A UUIDv7 (RFC 9562 section 5.7): sorts by time, made without asking anyone. ``now`` in seconds."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    head = milliseconds.to_bytes(6, "big")
+    tail = bytearray(os.urandom(10))
+    tail[0] = 0x70 | tail[0] & 0x0F
+    tail[2] = 0x80 | tail[2] & 0x3F
+    return UUID(bytes=head + bytes(tail))
+
+
+def queue_id() -> str:
+    """A short name for one SMTP session in logs."""
+    return secrets.token_hex(5).upper()
+
+
+class LinkType(StrEnum):
+    """What a link is to its sender (contract, section 3)."""
+
+    TRACKED = "tracked"
+    OPT_OUT = "opt_out"
+    MIRROR = "mirror"
+    NEVER = "never"
+
+
+class Status(StrEnum):
+    """Where one recipient's copy stands."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    BOUNCED = "bounced"
+    ERROR = "error"
+    SUPPRESSED = "suppressed"
+
+
+class HitClass(StrEnum):
+    """Who made a hit."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One occurrence of a link in a message. ``url`` is the value as decoded from the HTML; ``target`` the ASCII
+    form of it that a redirect sends; ``reason`` says why it has its type, or why it was left untouched
+    (``tracked`` is False then)."""
+
+    position: int
+    url: str
+    target: str
+    label: str
+    type: LinkType
+    reason: str
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address of a message; ``ordinal`` counts from 1 in the order of RCPT."""
+
+    ordinal: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message that was accepted: one SMTP transaction. ``accepted_at`` in seconds since the epoch."""
+
+    id: UUID
+    message_id: str
+    sender: str
+    subject: str
+    tag: str | None
+    mailing: str | None
+    metadata: Mapping[str, str]
+    accepted_at: float
+    instrumented: bool
+    reason: str | None
+    pixel: bool
+    recipients: tuple[Recipient, ...]
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one try at the smarthost did for one recipient. ``reply`` is the smarthost's, one line."""
+
+    message: UUID
+    recipient: int
+    status: Status
+    at: float
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One request on a link of ours. ``kind`` of link: ``open`` or ``click``; ``position`` is 0 for an open.
+    ``recipient`` is None where the sender wants no attribution."""
+
+    id: UUID
+    at: float
+    message: UUID
+    recipient: int | None
+    event: str
+    position: int
+    url: str | None
+    type: LinkType
+    method: str
+    address: str | None
+    agent: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Fact = Accepted | Outcome | Hit

@@ -1,0 +1,200 @@
+"""Tokens: what a link of ours carries, sealed so that it shows nothing and cannot be forged.
+
+A token is base64url (no padding) of one version byte and an AES-SIV box (RFC 5297: deterministic, 128-bit tag) whose
+associated data is version and purpose. Everything needed to answer is inside, so a redirect needs no store. The layout
+of version 1, its dictionary included, is frozen: tokens stand in mails for years.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from tracker.errors import BadToken
+from tracker.model import LinkType
+
+KEY_BYTES = 64
+"""Length of a signing key: AES-256-SIV takes two 256-bit keys."""
+
+_VERSION = b"\x01"
+_TYPES = (LinkType.TRACKED, LinkType.OPT_OUT, LinkType.MIRROR)
+_PLAIN, _DEFLATED = 0, 1
+_DICTIONARY = (
+    b"&mc_cid=&mc_eid=&fbclid=&gclid=&ref=email&lang=en&token=&email=&id=.html.php.aspx?id=?ref=?source=newsletter"
+    b"/unsubscribe/preferences/account/login/products/blog/news/article/2026/index.html#section?utm_source=email"
+    b"&utm_content=&utm_term=&utm_medium=email&utm_campaign=newsletter?utm_source=newsletter&utm_medium=email"
+    b"https://www.linkedin.com/company/https://www.youtube.com/channel/https://twitter.com/https://x.com/"
+    b"https://www.instagram.com/https://www.facebook.com/http://www.https://www..example.org/.co.uk/.net/.org/.com/"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The pixel of one recipient's copy; ``recipient`` is an ordinal, None without attribution."""
+
+    message: UUID
+    recipient: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One link of one recipient's copy and the ASCII URL it leads to."""
+
+    message: UUID
+    recipient: int | None
+    position: int
+    url: str
+    type: LinkType = LinkType.TRACKED
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """The right of one address to say no to one sender."""
+
+    message: UUID
+    recipient: int | None
+    sender: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The web copy of one recipient's mail."""
+
+    message: UUID
+    recipient: int | None
+
+
+Claim = Open | Click | OptOut | Mirror
+C = TypeVar("C", Open, Click, OptOut, Mirror)
+_PURPOSES: dict[type[Claim], bytes] = {Open: b"o", Click: b"c", OptOut: b"u", Mirror: b"m"}
+
+
+def parse_key(text: str) -> bytes:
+    """A signing key from its text form, as ``tracepost key`` prints it. Raises ValueError with a plain sentence."""
+    try:
+        key = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a signing key is {KEY_BYTES} bytes in base64; `tracepost key` makes one")
+    return key
+
+
+def format_key(key: bytes) -> str:
+    """The text form of a signing key."""
+    return base64.urlsafe_b64encode(key).decode("ascii")
+
+
+def key_id(key: bytes) -> str:
+    """A short public name of a key, safe to log and to keep."""
+    return hashlib.sha256(b"tracepost key id\0" + key).hexdigest()[:12]
+
+
+class Keyring:
+    """Signing keys: the first seals, all open. Keys are ``KEY_BYTES`` long; at least one is needed."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys:
+            raise ValueError("a keyring needs at least one key")
+        self._boxes = [AESSIV(key) for key in keys]
+        self.ids = [key_id(key) for key in keys]
+
+    def seal(self, claim: Claim, key: str | None = None) -> str:
+        """The token of a claim; the same claim and key always give the same token. ``key`` names the key by id, the
+        first one where it is None or gone."""
+        box = self._boxes[self.ids.index(key) if key in self.ids else 0]
+        sealed = box.encrypt(_pack(claim), [_VERSION, _PURPOSES[type(claim)]])
+        return base64.urlsafe_b64encode(_VERSION + sealed).rstrip(b"=").decode("ascii")
+
+    def open(self, purpose: type[C], token: str) -> C:
+        """The claim inside a token of that purpose. Raises BadToken for all that we did not seal just so."""
+        raw = _decode(token)
+        if raw[:1] == _VERSION:
+            for box in self._boxes:
+                try:
+                    return _unpack(purpose, box.decrypt(raw[1:], [_VERSION, _PURPOSES[purpose]]))
+                except (InvalidTag, ValueError):
+                    continue
+        raise BadToken("this link is not one of ours")
+
+
+def _decode(token: str) -> bytes:
+    """Strict base64url: exactly the text that ``seal`` would have written, or BadToken."""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise BadToken("this link is not one of ours") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != token.encode("ascii"):
+        raise BadToken("this link is not one of ours")
+    return raw
+
+
+def _pack(claim: Claim) -> bytes:
+    head = claim.message.bytes + _varint(claim.recipient or 0)
+    if isinstance(claim, Click):
+        return head + _varint(claim.position) + bytes([_TYPES.index(claim.type)]) + _squeeze(claim.url.encode())
+    if isinstance(claim, OptOut):
+        sender = claim.sender.encode()
+        return head + _varint(len(sender)) + sender + claim.address.encode()
+    return head
+
+
+def _unpack(purpose: type[C], data: bytes) -> C:
+    message, at = UUID(bytes=data[:16]), 16
+    ordinal, at = _read_varint(data, at)
+    recipient = ordinal or None
+    claim: Claim
+    if purpose is Click:
+        position, at = _read_varint(data, at)
+        claim = Click(message, recipient, position, _expand(data[at + 1 :]).decode(), _TYPES[data[at]])
+    elif purpose is OptOut:
+        length, at = _read_varint(data, at)
+        claim = OptOut(message, recipient, data[at : at + length].decode(), data[at + length :].decode())
+    elif purpose is Mirror:
+        claim = Mirror(message, recipient)
+    else:
+        claim = Open(message, recipient)
+    return cast(C, claim)
+
+
+def _squeeze(data: bytes) -> bytes:
+    """The shorter of the plain and the deflated form, told apart by the first byte."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
+    small = deflater.compress(data) + deflater.flush()
+    return bytes([_DEFLATED]) + small if len(small) < len(data) else bytes([_PLAIN]) + data
+
+
+def _expand(data: bytes) -> bytes:
+    if data[0] == _PLAIN:
+        return data[1:]
+    inflater = zlib.decompressobj(-15, _DICTIONARY)
+    return inflater.decompress(data[1:]) + inflater.flush()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
