@@ -169,7 +169,7 @@ def _unpack(purpose: type[C], data: bytes) -> C:
 
 def _squeeze(data: bytes) -> bytes:
     """The shorter of the plain and the deflated form, told apart by the first byte."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -11, 1, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
     small = deflater.compress(data) + deflater.flush()
     return bytes([_DEFLATED]) + small if len(small) < len(data) else bytes([_PLAIN]) + data
 
