@@ -80,7 +80,8 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message that was accepted: one SMTP transaction. ``accepted_at`` in seconds since the epoch."""
+    """A message that was accepted: one SMTP transaction. ``accepted_at`` in seconds since the epoch; ``attributed`` is
+    False where the sender wants no hit tied to a recipient."""
 
     id: UUID
     message_id: str
@@ -95,6 +96,7 @@ class Accepted:
     pixel: bool
     recipients: tuple[Recipient, ...]
     links: tuple[Link, ...]
+    attributed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who made a hit, of what kind, and why in a few words; ``rules`` is the version of the rules that judged."""
+
+    cls: HitClass
+    kind: str
+    reason: str
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One request on a link of ours. ``kind`` of link: ``open`` or ``click``; ``position`` is 0 for an open.
-    ``recipient`` is None where the sender wants no attribution."""
+    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open.
+    ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
+    ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
 
     id: UUID
     at: float
@@ -125,6 +138,7 @@ class Hit:
     address: str | None
     agent: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
 
 Fact = Accepted | Outcome | Hit
