@@ -1,0 +1,89 @@
+"""The tables of the SQLite store, step by step; safe to run any number of times and by several processes at once.
+
+Every primary key begins with the message's id, a UUIDv7 made by whoever accepted the message: no sequences. Counters
+live beside what they count and change in the transaction of the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlite_utils import Database
+
+COUNTERS = (
+    "opens",
+    "unique_opens",
+    "machine_opens",
+    "clicks",
+    "unique_clicks",
+    "machine_clicks",
+    "opt_outs",
+    "opt_out_clicks",
+    "mirror_views",
+)
+"""The columns of a message that hits move."""
+
+OUTCOMES = ("sent", "bounced", "bounced_later", "errors", "pending", "suppressed", "complaints")
+"""The columns of a message that its recipients' outcomes move."""
+
+
+def _first(db: Database) -> None:
+    zeros = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in OUTCOMES + COUNTERS)
+    db.conn.execute(
+        "CREATE TABLE messages (id TEXT PRIMARY KEY, known INTEGER NOT NULL DEFAULT 0, message_id TEXT, mailing TEXT,"
+        " sender TEXT, subject TEXT, tag TEXT, metadata TEXT NOT NULL DEFAULT '{}', accepted_at REAL NOT NULL,"
+        " instrumented INTEGER NOT NULL DEFAULT 1, reason TEXT, pixel INTEGER NOT NULL DEFAULT 0,"
+        f" attributed INTEGER NOT NULL DEFAULT 1, {zeros}) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE recipients (message TEXT, ordinal INTEGER, address TEXT COLLATE NOCASE, status TEXT,"
+        " status_at REAL, was_sent INTEGER NOT NULL DEFAULT 0, reply TEXT, opens INTEGER NOT NULL DEFAULT 0,"
+        " clicks INTEGER NOT NULL DEFAULT 0, machine_opens INTEGER NOT NULL DEFAULT 0,"
+        " machine_clicks INTEGER NOT NULL DEFAULT 0, first_open_at REAL, last_open_at REAL, first_click_at REAL,"
+        " last_click_at REAL, PRIMARY KEY (message, ordinal)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE links (message TEXT, position INTEGER, url TEXT, page TEXT, label TEXT, type TEXT, reason TEXT,"
+        " tracked INTEGER NOT NULL DEFAULT 1, clicks INTEGER NOT NULL DEFAULT 0,"
+        " unique_clicks INTEGER NOT NULL DEFAULT 0, machine_clicks INTEGER NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (message, position)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE touches (message TEXT, recipient INTEGER, position INTEGER, human INTEGER NOT NULL DEFAULT 0,"
+        " human_at REAL, machine_at REAL, PRIMARY KEY (message, recipient, position)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE events (message TEXT, id TEXT, recorded INTEGER NOT NULL, at REAL NOT NULL, type TEXT NOT NULL,"
+        " recipient INTEGER, position INTEGER, url TEXT, class TEXT, kind TEXT, reason TEXT, rules INTEGER,"
+        " address TEXT, agent TEXT, signals TEXT, reply TEXT, PRIMARY KEY (message, id)) WITHOUT ROWID"
+    )
+    for table, columns in (
+        ("messages", "sender, id"),
+        ("messages", "tag, id"),
+        ("messages", "mailing, id"),
+        ("messages", "message_id"),
+        ("messages", "accepted_at"),
+        ("recipients", "address, message"),
+        ("events", "recorded"),
+    ):
+        name = f"{table}_{columns.replace(', ', '_')}"
+        db.conn.execute(f"CREATE INDEX {name} ON {table} ({columns})")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first,)
+"""One function a version, in order; a step that was released is never changed."""
+
+
+def migrate(db: Database) -> int:
+    """Bring the tables up to date and return their version. Each step and its number commit together."""
+    for number, step in enumerate(STEPS, 1):
+        db.conn.execute("BEGIN IMMEDIATE")
+        try:
+            if db.conn.execute("PRAGMA user_version").fetchone()[0] < number:
+                step(db)
+                db.conn.execute(f"PRAGMA user_version = {number}")
+            db.conn.execute("COMMIT")
+        except BaseException:
+            db.conn.execute("ROLLBACK")
+            raise
+    return len(STEPS)

@@ -1,0 +1,171 @@
+"""What is read from the SQLite store, as rows with the contract's column names (times in seconds)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from tracker.store.base import MessageFilter, Page, Row
+
+_DERIVED = (
+    "*, suppressed + sent + bounced - bounced_later + errors + pending AS recipients, sent - bounced_later AS delivered"
+)
+_STATUS = {
+    "pending": "pending > 0",
+    "sent": "sent > 0",
+    "delivered": "sent > bounced_later",
+    "bounced": "bounced > 0",
+    "error": "errors > 0",
+    "suppressed": "suppressed > 0",
+}
+STATUSES = tuple(_STATUS)
+"""What messages can be filtered by."""
+
+
+def _rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    cursor = db.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _page(rows: list[dict[str, Any]], limit: int, *keys: str) -> Page:
+    """``rows`` has one more than asked for where there is more."""
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last = rows[limit - 1]
+    return Page(rows[:limit], json.dumps([last[key] for key in keys]))
+
+
+def _after(after: str, *types: type) -> list[Any]:
+    """The key inside a cursor. Raises ValueError if it is not one of this list's."""
+    key = json.loads(after)
+    if not isinstance(key, list) or [type(value) for value in key] != list(types):
+        raise ValueError("not a cursor of this list")
+    return key
+
+
+def _like(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _message_row(row: dict[str, Any]) -> dict[str, Any]:
+    row["metadata"] = json.loads(row["metadata"])
+    row["instrumented"], row["pixel"] = bool(row["instrumented"]), bool(row["pixel"])
+    if not row["attributed"]:
+        row["unique_opens"] = row["unique_clicks"] = None
+    return row
+
+
+def messages(db: sqlite3.Connection, wanted: MessageFilter, limit: int, after: str | None) -> Page:
+    """Newest first by id, which holds the time: an order that new messages never disturb."""
+    where, values = ["1"], list[Any]()
+    for column in ("sender", "tag", "mailing"):
+        if (value := getattr(wanted, column)) is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if wanted.message_id is not None:
+        bare = wanted.message_id.strip().removeprefix("<").removesuffix(">")
+        where.append("message_id IN (?, ?)")
+        values += [bare, f"<{bare}>"]
+    if wanted.recipient is not None:
+        where.append("id IN (SELECT message FROM recipients WHERE address = ?)")
+        values.append(wanted.recipient)
+    if wanted.status is not None:
+        where.append(_STATUS[wanted.status])
+    if wanted.q:
+        found = " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in ("subject", "sender", "tag", "message_id", "id"))
+        someone = "id IN (SELECT message FROM recipients WHERE address LIKE ? ESCAPE '\\')"
+        where.append(f"({found} OR {someone})")
+        values += [_like(wanted.q)] * 6
+    for bound, test in ((wanted.since, "accepted_at >= ?"), (wanted.until, "accepted_at < ?")):
+        if bound is not None:
+            where.append(test)
+            values.append(bound)
+    if after is not None:
+        where.append("id < ?")
+        values += _after(after, str)
+    sql = f"SELECT {_DERIVED} FROM messages WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608
+    return _page([_message_row(row) for row in _rows(db, sql, [*values, limit + 1])], limit, "id")
+
+
+def message(db: sqlite3.Connection, message: str) -> Row | None:
+    """One message by id."""
+    rows = _rows(db, f"SELECT {_DERIVED} FROM messages WHERE id = ?", [message])  # noqa: S608
+    return _message_row(rows[0]) if rows else None
+
+
+def recipients(db: sqlite3.Connection, message: str) -> list[dict[str, Any]]:
+    """All recipients of a message; a message has a bounded number of them."""
+    columns = "ordinal, address, status, status_at, reply, opens, clicks, machine_opens, machine_clicks"
+    times = "first_open_at, last_open_at, first_click_at, last_click_at"
+    sql = f"SELECT {columns}, {times} FROM recipients WHERE message = ? ORDER BY ordinal"  # noqa: S608
+    return _rows(db, sql, [message])
+
+
+def links(db: sqlite3.Connection, message: str, limit: int, after: str | None) -> Page:
+    """Links by position."""
+    (position,) = _after(after, int) if after else (-1,)
+    rows = _rows(
+        db,
+        "SELECT l.position, l.url, l.label, l.type, l.reason, l.tracked, l.clicks, l.machine_clicks,"
+        " CASE WHEN m.attributed THEN l.unique_clicks END AS unique_clicks FROM links l"
+        " JOIN messages m ON m.id = l.message WHERE l.message = ? AND l.position > ? ORDER BY l.position LIMIT ?",
+        [message, position, limit + 1],
+    )
+    for row in rows:
+        row["tracked"] = bool(row["tracked"])
+    return _page(rows, limit, "position")
+
+
+def events(
+    db: sqlite3.Connection,
+    limit: int,
+    after: str | None,
+    message: str | None,
+    kind: str | None,
+    since: float | None,
+    until: float | None,
+) -> Page:
+    """Events by their place in the order of recording."""
+    where, values = ["1"], list[Any]()
+    # An event is never recorded before it happened, so ``since`` bounds the walk through the index too.
+    for bound, tests in ((since, "e.at >= ? AND e.recorded >= ?"), (until, "e.at < ?")):
+        if bound is not None:
+            where.append(tests)
+            values += [bound, int(bound * 1e6)][: tests.count("?")]
+    for value, test in ((message, "e.message = ?"), (kind, "e.type = ?")):
+        if value is not None:
+            where.append(test)
+            values.append(value)
+    if after is not None:
+        where.append("e.recorded > ?")
+        values += _after(after, int)
+    joined = "events e LEFT JOIN recipients r ON r.message = e.message AND r.ordinal = e.recipient"
+    sql = f"SELECT e.*, r.address AS recipient_address FROM {joined} WHERE {' AND '.join(where)}"  # noqa: S608
+    rows = _rows(db, f"{sql} ORDER BY e.recorded LIMIT ?", [*values, limit + 1])
+    for row in rows:
+        row["signals"] = json.loads(row["signals"]) if row["signals"] else None
+        row["cursor"] = json.dumps([row["recorded"]])
+    return _page(rows, limit, "recorded")
+
+
+def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | None) -> Page:
+    """URLs without their query, one row a URL and type."""
+    where, values = ["l.page <> ''"], list[Any]()
+    if sender is not None:
+        where.append("m.sender = ?")
+        values.append(sender)
+    if after is not None:
+        where.append("(l.page, l.type) > (?, ?)")
+        values += _after(after, str, str)
+    columns = (
+        "l.page AS url, l.type AS type, count(*) AS links, count(DISTINCT l.message) AS messages,"
+        " sum(l.clicks) AS clicks, sum(l.machine_clicks) AS machine_clicks, max(m.accepted_at) AS last_seen_at"
+    )
+    joined = f"links l JOIN messages m ON m.id = l.message WHERE {' AND '.join(where)}"
+    grouped = "GROUP BY l.page, l.type ORDER BY l.page, l.type LIMIT ?"
+    rows = _rows(db, f"SELECT {columns} FROM {joined} {grouped}", [*values, limit + 1])  # noqa: S608
+    return _page(rows, limit, "url", "type")

@@ -1,0 +1,184 @@
+"""The default store: one SQLite file, on sqlite-utils. One writer at a time; a reading connection a thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+
+from tracker.errors import StoreError
+from tracker.model import Clock, Fact
+from tracker.store import migrations, queries, writing
+from tracker.store.base import MessageFilter, Page, Row
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """The store in one file at ``path``. ``clock`` stamps the order of recording; ``busy_timeout`` in seconds is how
+    long a write waits for another process's."""
+
+    def __init__(self, path: Path | str, clock: Clock = time.time, busy_timeout: float = 5.0) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._busy_timeout = busy_timeout
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._last = 0
+
+    def open(self) -> None:
+        """Make the file where there is none, connect and migrate. Raises StoreError."""
+        with self._lock, self._trouble():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._write_connection()
+
+    def migrate(self) -> None:
+        """Bring the tables up to date; opening does it too. Raises StoreError."""
+        self.open()
+
+    def close(self) -> None:
+        """Close every connection; the store can be opened again."""
+        with self._lock:
+            for connection in self._readers:
+                connection.close()
+            self._readers.clear()
+            self._local = threading.local()
+            self._drop_writer()
+
+    def check_writable(self) -> bool:
+        """Whether a write transaction can begin now: file there, tables there, disk not read-only or full."""
+        try:
+            with self._lock, self._trouble(), self._transaction() as db:
+                db.execute("UPDATE messages SET known = known WHERE id = ''")
+        except StoreError:
+            return False
+        return True
+
+    def apply(self, facts: Sequence[Fact]) -> None:
+        """Fold facts in, all or none, on stable storage when this returns; idempotent. Raises StoreError where the
+        store is away, other errors where a fact itself is at fault."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
+            writing.apply(db, facts, self._stamp)
+
+    def messages(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
+        """Messages, newest first."""
+        return self._read(lambda db: queries.messages(db, wanted, limit, after))
+
+    def message(self, message: str) -> Row | None:
+        """One message by id, None if unknown."""
+        return self._read(lambda db: queries.message(db, message))
+
+    def recipients(self, message: str) -> Sequence[Row]:
+        """A message's recipients in order."""
+        return self._read(lambda db: queries.recipients(db, message))
+
+    def links(self, message: str, limit: int, after: str | None = None) -> Page:
+        """A message's links in order."""
+        return self._read(lambda db: queries.links(db, message, limit, after))
+
+    def events(
+        self,
+        limit: int,
+        after: str | None = None,
+        message: str | None = None,
+        kind: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Page:
+        """Events in the order of recording."""
+        return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
+
+    def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
+        """Every URL seen, without its query."""
+        return self._read(lambda db: queries.urls(db, sender, limit, after))
+
+    def _stamp(self, at: float) -> int:
+        """The next place in the order of recording; not before the event, so ``from`` can start in the index."""
+        self._last = max(self._last + 1, int(self._clock() * 1e6), int(at * 1e6) + 1)
+        return self._last
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        with self._trouble():
+            connection = getattr(self._local, "connection", None)
+            if connection is None or self._local.file != self._identity():
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = 1")
+                self._local.connection, self._local.file = connection, self._identity()
+                with self._lock:
+                    self._readers.append(connection)
+            return query(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection: Any = None
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            # NORMAL would lose the last commits with the power; an answer promises that the hit is kept.
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            if connection is not None:
+                connection.close()
+            raise
+        return connection  # type: ignore[no-any-return]
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file stands at ``path`` now; a connection goes on with one that was removed, and loses all."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _write_connection(self) -> sqlite3.Connection:
+        if self._writer is not None and self._file != self._identity():
+            self._drop_writer()
+        if self._writer is None:
+            connection = self._connect()
+            try:
+                migrations.migrate(Database(connection))
+            except BaseException:
+                connection.close()
+                raise
+            self._writer, self._file = connection, self._identity()
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._write_connection()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        except BaseException as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError):
+                # The file may have been moved or restored under us: a fresh connection looks again.
+                self._drop_writer()
+            raise
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError):
+            raise
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError("the store cannot be reached now; trying again later may help") from error
