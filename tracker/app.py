@@ -1,0 +1,120 @@
+"""The tracker's web application: the public routes, and the private ones for those who read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tracker import ops
+from tracker.hits.public import PUBLIC_HEADERS, HitRoutes, Receive, Scope, Send
+from tracker.hits.recorder import Recorder
+from tracker.model import Clock
+from tracker.ops import Readiness
+from tracker.reading.api import Api, problem
+from tracker.reading.auth import Gate
+from tracker.reading.pages import Pages
+from tracker.store.base import Store
+from tracker.tokens import Keyring
+
+if TYPE_CHECKING:
+    from tracker.config import TrackerConfig
+
+Application = Callable[[Scope, Receive, Send], Any]
+
+
+def create_app(
+    config: TrackerConfig,
+    keyring: Keyring,
+    store: Store,
+    recorder: Recorder,
+    clock: Clock,
+    readiness: Readiness = dict,
+    sample: str | None = None,
+) -> Application:
+    """What answers on ``tracker.listen``: the public routes, and the private ones too unless ``tracker.admin_listen``
+    gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none.
+    Whoever calls starts and stops the recorder and opens the store."""
+    routes: list[BaseRoute] = [Route("/livez", ops.livez)]
+    if config.admin_listen is None:
+        routes += _private(config, store, recorder, clock, readiness, sample)
+    return _Door(HitRoutes(config, keyring, recorder, clock), _starlette(routes))
+
+
+def create_admin_app(
+    config: TrackerConfig,
+    store: Store,
+    recorder: Recorder,
+    clock: Clock,
+    readiness: Readiness = dict,
+    sample: str | None = None,
+) -> Application:
+    """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
+    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample)]
+    return _Door(None, _starlette(routes))
+
+
+def _private(
+    config: TrackerConfig, store: Store, recorder: Recorder, clock: Clock, readiness: Readiness, sample: str | None
+) -> list[BaseRoute]:
+    gate = Gate(config.api_keys, clock)
+    return [
+        *ops.private_routes(store, readiness, recorder.registry),
+        *Api(config, store, gate).routes(),
+        *Pages(config, store, gate, clock, sample).routes(),
+    ]
+
+
+def _starlette(routes: list[BaseRoute]) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+    # A redirect to the path with a slash would be built from the request's Host.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if request.url.path.startswith("/api/"):
+        detail = (
+            "This path takes another method; see 'Allow'." if error.status_code == 405 else "There is nothing here."
+        )
+        return problem(error.status_code, error.detail, detail, headers)
+    return PlainTextResponse(f"{error.detail.lower()}\n", error.status_code, headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    if request.url.path.startswith("/api/"):
+        return problem(500, "Internal Server Error", "Something failed here; the log of the service says what.")
+    return PlainTextResponse("something failed here; the log of the service says what\n", 500)
+
+
+class _Door:
+    """The outermost application: the hit routes go straight through, and no answer leaves without the headers that
+    every public answer bears."""
+
+    def __init__(self, hits: HitRoutes | None, app: Starlette) -> None:
+        self._hits = hits
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._hits is not None and scope["path"].startswith(HitRoutes.prefixes):
+            await self._hits(scope, receive, send)
+            return
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                present = {name for name, _ in headers}
+                message["headers"] = headers + [pair for pair in PUBLIC_HEADERS if pair[0] not in present]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

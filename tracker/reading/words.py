@@ -1,0 +1,59 @@
+"""Codes of ours in plain words, for people. Pure."""
+
+from __future__ import annotations
+
+UNTRACKED = {
+    "no_profile": "No entry of “senders” in the configuration matches this sender, so the mail passed through untouched.",
+    "tracking_off": "Open and click tracking are switched off for this sender, or by this mail's own headers.",
+    "null_reverse_path": "Mail with an empty envelope sender (bounces, automatic notices) is never touched.",
+    "auto_submitted": "An automatic reply or notice (Auto-Submitted) is never touched.",
+    "auto-submitted": "An automatic reply or notice (Auto-Submitted) is never touched.",
+    "signed": "The mail is signed; any change would break its signature.",
+    "multipart_signed": "The mail is signed (S/MIME or PGP); any change would break its signature.",
+    "dkim_signed": "The sending app signed the mail with DKIM; any change would break the signature.",
+    "signed_mail": "The sending app signed the mail with DKIM; any change would break the signature.",
+    "encrypted": "The mail is encrypted; there is nothing in it that could be read.",
+    "multipart_encrypted": "The mail is encrypted; there is nothing in it that could be read.",
+    "pkcs7": "The mail is signed or encrypted with S/MIME; it is never touched.",
+    "pkcs7_mime": "The mail is signed or encrypted with S/MIME; it is never touched.",
+    "pgp_inline": "The text holds a PGP message or signature; it is never touched.",
+    "inline_pgp": "The text holds a PGP message or signature; it is never touched.",
+    "no_html": "The mail has no HTML part, so there is no place for a pixel or a tracked link.",
+    "nothing_to_track": "The mail holds no link to track and no place for a pixel.",
+    "charset_not_exact": "The HTML part's charset cannot be reproduced byte for byte, so it was left alone.",
+    "encoding_not_exact": "The HTML part's transfer encoding cannot be reproduced byte for byte, so it was left alone.",
+    "too_deep": "The mail's parts are nested too deeply to be looked at safely.",
+    "too_many_parts": "The mail has too many parts to be looked at safely.",
+    "header_too_large": "The mail's headers are too large to be looked at safely.",
+}
+"""Why a mail was not tracked."""
+
+LINK_TYPES = {"tracked": "tracked", "opt_out": "opt-out", "mirror": "web copy", "never": "never tracked"}
+STATUSES = {
+    "pending": "on its way",
+    "sent": "delivered",
+    "bounced": "bounced",
+    "error": "given up",
+    "suppressed": "suppressed",
+}
+EVENTS = {
+    "accepted": "Accepted",
+    "sent": "Taken by the smarthost",
+    "deferred": "Deferred, will be tried again",
+    "bounced": "Bounced",
+    "error": "Given up",
+    "suppressed": "Suppressed",
+    "open": "Opened",
+    "click": "Clicked",
+    "opt_out_click": "Opt-out link clicked",
+    "mirror_view": "Web copy viewed",
+}
+
+
+def why_untracked(reason: str | None) -> str:
+    """The sentence for a reason code; unknown codes are shown as they are."""
+    if not reason:
+        return "Nothing in this mail was changed."
+    if reason.startswith("error"):
+        return f"Something went wrong while instrumenting ({reason}), so the original was forwarded."
+    return UNTRACKED.get(reason, f"It was left untouched: {reason.replace('_', ' ')}.")
