@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 UNTRACKED = {
-    "no_profile": "No entry of “senders” in the configuration matches this sender, so the mail passed through untouched.",
+    "no_profile": "No entry of “senders” in the configuration matches this sender: the mail passed untouched.",
     "tracking_off": "Open and click tracking are switched off for this sender, or by this mail's own headers.",
     "null_reverse_path": "Mail with an empty envelope sender (bounces, automatic notices) is never touched.",
     "auto_submitted": "An automatic reply or notice (Auto-Submitted) is never touched.",

@@ -111,6 +111,8 @@ class SqliteStore:
         with self._trouble():
             connection = getattr(self._local, "connection", None)
             if connection is None or self._local.file != self._identity():
+                with self._lock:
+                    self._write_connection()  # makes the tables where the file is new
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = 1")
                 self._local.connection, self._local.file = connection, self._identity()

@@ -1,0 +1,149 @@
+"""The table of agents: people are people, machines are machines, each with its kind."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.tracker.facts import BROWSER, hit
+from tracker.hits.classify import RULES_VERSION, as_repeat, classify, is_crawler
+from tracker.model import HitClass, new_id
+
+MESSAGE = new_id()
+
+BROWSERS = [
+    BROWSER,
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+    " Version/18.0 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0"
+    " Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/130.0"
+    " Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko)"
+    " Chrome/130.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 14; SAMSUNG SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/26.0"
+    " Chrome/122.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+    " Edg/130.0.0.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/129.0.0.0 Safari/537.36"
+    " OPR/115.0.0.0",
+    "Mozilla/5.0 (Linux; Android 13; M2102J20SG Build/TKQ1; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0"
+    " Chrome/130.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0) like Gecko",
+]
+MAIL_CLIENTS = [
+    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.0",
+    "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; WOW64; Trident/7.0; .NET4.0C;"
+    " Microsoft Outlook 16.0.4266; ms-office)",
+    "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.5143; Pro)",
+    "Outlook-iOS/723.4027091.prod.iphone (4.28.0)",
+    "Outlook-Android/2.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15) AppleWebKit/605.1.15 (KHTML, like Gecko) Postbox/7.0",
+]
+IMAGE_PROXIES = [
+    "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+    "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html",
+]
+MACHINES = {
+    "Mozilla/5.0": "privacy_proxy",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135"
+    " Safari/537.36 Edge/12.246 Mozilla/5.0": "delivery_fetch",
+    "": "scanner",
+    "BarracudaCentral": "scanner",
+    "Mozilla/5.0 (compatible; Proofpoint URL Defense)": "scanner",
+    "Mimecast Link Scanner/1.0": "scanner",
+    "python-requests/2.32.3": "bot",
+    "python-httpx/0.27": "bot",
+    "Python/3.11 aiohttp/3.9": "bot",
+    "Go-http-client/2.0": "bot",
+    "curl/8.5.0": "bot",
+    "Wget/1.21": "bot",
+    "Java/17.0.1": "bot",
+    "okhttp/4.12.0": "bot",
+    "Apache-HttpClient/4.5.13 (Java/11)": "bot",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)": "bot",
+    "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)": "bot",
+    "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)": "bot",
+    "facebookexternalhit/1.1": "bot",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/130.0 Safari/537.36": "bot",
+}
+
+
+@pytest.mark.parametrize("event", ["open", "click"])
+@pytest.mark.parametrize("agent", BROWSERS + MAIL_CLIENTS)
+def test_people(agent: str, event: str) -> None:
+    verdict = classify(hit(MESSAGE, position=int(event == "click"), agent=agent))
+    assert verdict.cls is HitClass.HUMAN
+    assert verdict.kind == ("mail_client" if agent in MAIL_CLIENTS else "browser")
+    assert verdict.rules == RULES_VERSION
+
+
+@pytest.mark.parametrize("agent", IMAGE_PROXIES)
+def test_image_proxies_are_a_person_s_open_and_never_a_click(agent: str) -> None:
+    opened = classify(hit(MESSAGE, agent=agent))
+    assert (opened.cls, opened.kind) == (HitClass.HUMAN, "image_proxy")
+    assert classify(hit(MESSAGE, position=1, agent=agent)).cls is HitClass.MACHINE
+
+
+@pytest.mark.parametrize(("agent", "kind"), MACHINES.items())
+def test_machines(agent: str, kind: str) -> None:
+    verdict = classify(hit(MESSAGE, agent=agent))
+    assert (verdict.cls, verdict.kind) == (HitClass.MACHINE, kind)
+    assert verdict.reason
+
+
+def test_no_agent_at_all_is_a_machine() -> None:
+    assert classify(hit(MESSAGE, agent=None)).kind == "scanner"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("purpose", "prefetch"),
+        ("x-purpose", "preview"),
+        ("x-moz", "prefetch"),
+        ("purpose", "Prefetch"),
+    ],
+)
+def test_prefetches_are_machines_whatever_the_browser(name: str, value: str) -> None:
+    assert classify(hit(MESSAGE, headers={name: value})).kind == "prefetch"
+
+
+def test_head_is_a_machine_whatever_the_browser() -> None:
+    assert classify(hit(MESSAGE, method="HEAD")).kind == "head"
+
+
+def test_early_is_no_proof() -> None:
+    assert classify(hit(MESSAGE, at=0.0)) == classify(hit(MESSAGE, at=1e10))
+
+
+def test_a_repeat_keeps_its_class() -> None:
+    verdict = classify(hit(MESSAGE))
+    assert as_repeat(verdict, 100.0, None) == verdict
+    assert as_repeat(verdict, 100.0, 89.9) == verdict
+    for counted_at in (90.0, 100.0, 105.0):
+        again = as_repeat(verdict, 100.0, counted_at)
+        assert (again.cls, again.kind) == (HitClass.HUMAN, "repeat")
+
+
+def test_verdicts_on_agents_are_remembered_within_bounds() -> None:
+    assert is_crawler.cache_info().maxsize is not None
+    classify(hit(MESSAGE))
+    begun = time.perf_counter()
+    for _ in range(1000):
+        classify(hit(MESSAGE))
+    assert time.perf_counter() - begun < 0.5
+
+
+def test_a_hostile_agent_costs_little() -> None:
+    begun = time.perf_counter()
+    for agent in ("Mozilla/5.0 " + "(" * 60_000, "a" * 60_000, "Chrome/" * 10_000, " " * 60_000 + "x"):
+        classify(hit(MESSAGE, agent=agent))
+    assert time.perf_counter() - begun < 1
