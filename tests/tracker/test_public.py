@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tracker.facts import BROWSER, NOW, accepted
-from tests.tracker.tracked import KEYRING, Config, Privacy, tracker
+from tests.tracker.tracked import KEYRING, configured, tracker
 from tracker.errors import BadToken, StoreError
 from tracker.hits.public import GIF
 from tracker.hits.recorder import Limits
@@ -98,7 +98,7 @@ async def test_other_methods_are_refused(tmp_path: Path, method: str) -> None:
     ],
 )
 async def test_what_is_not_ours_is_not_found(tmp_path: Path, path: str) -> None:
-    async with tracker(tmp_path, config=Config(admin_listen=("127.0.0.1", 1))) as t:
+    async with tracker(tmp_path, config=configured(admin_listen="127.0.0.1:1")) as t:
         answer = await t.client.get(httpx.URL("http://x.test").copy_with(raw_path=httpx.URL(path).raw_path))
         assert answer.status_code == 404
         assert "location" not in answer.headers
@@ -212,7 +212,7 @@ async def test_a_slow_store_costs_a_visitor_little(tmp_path: Path) -> None:
 async def test_no_more_is_kept_than_privacy_allows(
     tmp_path: Path, ip: str, agent: str, address: str | None, kept: str | None
 ) -> None:
-    async with tracker(tmp_path, config=Config(privacy=Privacy(ip, agent))) as t:
+    async with tracker(tmp_path, config=configured(privacy={"ip": ip, "user_agent": agent})) as t:
         await t.client.get(PIXEL, headers=AGENT)
         await t.client.get(LINK, headers={"User-Agent": "curl/8.5.0"})
         event, bot = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
@@ -223,7 +223,7 @@ async def test_no_more_is_kept_than_privacy_allows(
 
 
 async def test_without_attribution_people_are_told_apart_and_not_kept(tmp_path: Path) -> None:
-    async with tracker(tmp_path, config=Config(privacy=Privacy("full", "full"))) as t:
+    async with tracker(tmp_path, config=configured(privacy={"ip": "full", "user_agent": "full"})) as t:
         t.recorder.record(accepted(MESSAGE, attributed=False))
         path = f"/o/{KEYRING.seal(Open(MESSAGE, None))}.gif"
         for turn in range(3):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from ipaddress import ip_network
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tracker.app import Application, create_app
-from tracker.hits.privacy import Network
+from tracker.config import TrackerConfig
 from tracker.hits.recorder import Limits, Recorder
 from tracker.store.base import Store
 from tracker.store.sqlite import SqliteStore
@@ -22,28 +21,11 @@ READ_KEY = "read-key-of-the-tests"
 KEYRING = Keyring([bytes(range(KEY_BYTES))])
 
 
-@dataclass
-class Key:
-    key: str
-    access: str = "read"
-
-
-@dataclass
-class Privacy:
-    ip: str = "truncated"
-    user_agent: str = "family"
-
-
-@dataclass
-class Config:
-    """What the application reads of its configuration."""
-
-    public_url: str = "http://127.0.0.1:8025"
-    admin_listen: tuple[str, int] | None = None
-    timezone: str = "Europe/Berlin"
-    api_keys: Sequence[Key] = (Key(READ_KEY), Key("another-key", "write"))
-    trusted_proxies: Sequence[Network] = (ip_network("10.0.0.0/8"),)
-    privacy: Privacy = field(default_factory=Privacy)
+def configured(**changes: Any) -> TrackerConfig:
+    """A configuration as the file would give it."""
+    keys = [{"key": READ_KEY, "access": "read"}, {"key": "another-key", "access": "write"}]
+    basics = {"timezone": "Europe/Berlin", "api_keys": keys, "trusted_proxies": ["10.0.0.0/8"]}
+    return TrackerConfig.model_validate({**basics, **changes})
 
 
 class Clock:
@@ -78,13 +60,17 @@ class Tracker:
 
 @asynccontextmanager
 async def tracker(
-    folder: Path, store: Store | None = None, config: Config | None = None, limits: Limits | None = None, **more: Any
+    folder: Path,
+    store: Store | None = None,
+    config: TrackerConfig | None = None,
+    limits: Limits | None = None,
+    **more: Any,
 ) -> AsyncIterator[Tracker]:
     """A running tracker over ``store``, a new one in ``folder`` by default."""
     kept = store or SqliteStore(folder / "store.sqlite")
     recorder, clock = Recorder(kept, limits=limits), Clock()
     await recorder.start()
-    app = create_app(config or Config(), KEYRING, kept, recorder, clock, **more)  # type: ignore[arg-type]
+    app = create_app(config or configured(), KEYRING, kept, recorder, clock, **more)
     peer = ("192.0.2.77", 4711)
     transport = httpx.ASGITransport(app, client=peer)
     async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test") as client:

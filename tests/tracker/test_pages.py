@@ -1,0 +1,172 @@
+"""The dashboard: signing in and out, pages that show the counts, nothing from elsewhere, nothing unescaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from lxml import html
+
+from tests.tracker.facts import NOW, accepted, hit, outcome
+from tests.tracker.tracked import READ_KEY, Tracker, configured, tracker
+from tracker.app import create_admin_app
+from tracker.model import Recipient, Status
+from tracker.reading.auth import COOKIE
+
+
+@pytest.fixture
+async def t(tmp_path: Path) -> AsyncIterator[Tracker]:
+    async with tracker(tmp_path, sample="swaks --to you@example.com --server 127.0.0.1:2525") as running:
+        yield running
+
+
+async def sign_in(t: Tracker, key: str = READ_KEY) -> httpx.Response:
+    return await t.client.post("/login", data={"key": key})
+
+
+async def page(t: Tracker, path: str, status: int = 200) -> str:
+    answer = await t.client.get(path)
+    assert answer.status_code == status, answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "script" not in answer.headers["content-security-policy"]
+    assert "<script" not in answer.text
+    tree = html.fromstring(answer.text)
+    for element in tree.iter("link", "img", "a", "form"):
+        for name in ("href", "src", "action"):
+            assert element.get(name) is None or element.get(name, "").startswith(("/", "#")), answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/messages/x", "/?q=a"])
+async def test_strangers_are_sent_to_sign_in(t: Tracker, path: str) -> None:
+    answer = await t.client.get(path, headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    t.client.cookies.set(COOKIE, "9999999999.x.y")
+    assert (await t.client.get(path)).status_code == 303
+
+
+async def test_signing_in_and_out(t: Tracker) -> None:
+    await page(t, "/login")
+    assert "No such key" in (await sign_in(t, "wrong")).text
+    answer = await sign_in(t)
+    cookie = answer.headers["set-cookie"]
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Max-Age=43200" in cookie
+    assert READ_KEY not in cookie
+    text = await page(t, "/")
+    assert (await t.client.post("/logout", data={"csrf": "guess"})).status_code == 403
+    assert (await t.client.post("/logout")).status_code == 403
+    await page(t, "/")
+    token = re.search(r'name="csrf" value="([^"]+)"', text)
+    assert token
+    kept = t.client.cookies.get(COOKIE)
+    answer = await t.client.post("/logout", data={"csrf": token[1]})
+    assert answer.headers["location"] == "/login"
+    assert t.client.cookies.get(COOKIE) != kept
+
+
+async def test_a_session_ends_after_twelve_hours(t: Tracker) -> None:
+    await sign_in(t)
+    t.clock.now += 12 * 3600 - 1
+    await page(t, "/")
+    t.clock.now += 2
+    assert (await t.client.get("/")).status_code == 303
+
+
+async def test_an_altered_cookie_opens_nothing(t: Tracker) -> None:
+    await sign_in(t)
+    ends, nonce, mac = (t.client.cookies.get(COOKIE) or "").split(".")
+    for forged in (f"{int(ends) + 1}.{nonce}.{mac}", f"{ends}.{nonce}x.{mac}", f"{ends}.{nonce}.{mac[:-1]}", mac, ""):
+        t.client.cookies.clear()
+        answer = await t.client.get("/", headers={"Cookie": f"{COOKIE}={forged}"})
+        assert answer.status_code == 303
+
+
+async def test_the_cookie_is_secure_where_the_site_is(tmp_path: Path) -> None:
+    async with tracker(tmp_path, config=configured(public_url="https://track.example.com")) as t:
+        assert "Secure" in (await sign_in(t)).headers["set-cookie"]
+
+
+async def test_the_empty_list_says_what_to_do(t: Tracker) -> None:
+    await sign_in(t)
+    text = await page(t, "/")
+    assert "swaks --to you@example.com" in text
+    assert "Nothing found" in await page(t, "/?q=zzz")
+
+
+async def test_the_list_shows_messages_and_counts(t: Tracker) -> None:
+    await sign_in(t)
+    message = accepted(subject="<script>alert(1)</script> & 'so'")
+    plain = accepted(at=NOW + 5, instrumented=False, reason="no_profile", subject="Receipt")
+    t.store.apply([message, plain, outcome(message.id), outcome(message.id, 2, Status.BOUNCED), hit(message.id)])
+    text = await page(t, "/")
+    assert "&lt;script&gt;alert(1)" in text
+    assert text.index("Receipt") < text.index("alert(1)")
+    assert "No entry of “senders”" in text
+    assert "1 bounced" in text
+    found = await page(t, "/?q=receipt")
+    assert "alert(1)" not in found
+    assert "Receipt" in found
+
+
+async def test_a_message_has_its_page(t: Tracker) -> None:
+    await sign_in(t)
+    people = (Recipient(1, "<b>@example.net"), Recipient(2, "two@example.net"))
+    message = accepted(recipients=people)
+    t.store.apply([message, outcome(message.id), hit(message.id), hit(message.id, 1, 3), hit(message.id, 2, 1)])
+    t.store.apply([hit(message.id, 2, 2, agent="curl/8")])
+    text = await page(t, f"/messages/{message.id}")
+    for part in ("&lt;b&gt;@example.net", "https://example.com/3?a=1", "opt-out", "Opened", "machine", "spring-1"):
+        assert part in text
+    assert "Not found" in await page(t, "/messages/nothing", 404)
+
+
+async def test_a_message_that_only_hits_know_has_its_page_too(t: Tracker) -> None:
+    await sign_in(t)
+    message = accepted()
+    t.store.apply([hit(message.id, 1, 1)])
+    assert "not recorded yet" in await page(t, "/")
+    await page(t, f"/messages/{message.id}")
+
+
+async def test_paging(t: Tracker) -> None:
+    await sign_in(t)
+    t.store.apply([accepted(at=NOW + n, subject=f"Mail number {n:03}") for n in range(120)])
+    seen: list[str] = []
+    path = "/?q=number"
+    while path:
+        text = await page(t, path)
+        seen += re.findall(r"Mail number (\d+)", text)
+        tree = html.fromstring(text)
+        links = tree.xpath("//a[@rel='next']/@href")
+        path = str(links[0]) if links else ""
+    assert seen == [f"{n:03}" for n in range(119, -1, -1)]
+    assert "cursor" in await page(t, "/?cursor=!!", 400)
+
+
+async def test_static_files_may_be_kept_and_nothing_else_is_served(t: Tracker) -> None:
+    style = await t.client.get("/static/style.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert "max-age" in style.headers["cache-control"]
+    assert style.headers["x-content-type-options"] == "nosniff"
+    assert "//" not in style.text.replace("/*", "").replace("*/", "")
+    for path in ("/static/base.html", "/static/..%2fapi.py", "/static/"):
+        assert (await t.client.get(path)).status_code == 404
+
+
+async def test_with_a_listener_of_its_own_the_admin_side_answers_only_there(tmp_path: Path) -> None:
+    config = configured(admin_listen="127.0.0.1:9")
+    async with tracker(tmp_path, config=config) as t:
+        for path in ("/", "/login", "/api/v1/messages", "/metrics", "/readyz", "/static/style.css"):
+            assert (await t.client.get(path)).status_code == 404
+        assert (await t.client.get("/livez")).status_code == 200
+        admin = create_admin_app(config, t.store, t.recorder, t.clock)
+        transport = httpx.ASGITransport(admin)
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin.test") as client:
+            for path, status in (("/login", 200), ("/api/v1/messages", 401), ("/metrics", 200), ("/c/x", 404)):
+                assert (await client.get(path)).status_code == status
