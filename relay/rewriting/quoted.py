@@ -1,0 +1,150 @@
+"""Quoted-printable edited in place: lines without a link keep their octets. Pure. Source: RFC 2045 section 6.7."""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_qp
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from relay.rewriting.transfers import Edit, Fill, Template
+
+_LINES = re.compile(rb"[^\n]*+\n|[^\n]++")
+_PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
+_UNIT = re.compile(rb"=([0-9A-Fa-f]{2})|(=(?:\r?\n|\Z))|(.)", re.DOTALL)
+_SPECIAL = re.compile(rb"[^ -<>-~]")
+_WIDTH = 76
+
+
+class Quoted:
+    """A quoted-printable part. ``data`` is what it holds; offsets are mapped line by line, in detail only where an
+    edit is. Raises ValueError where blanks after a soft break make its reading doubtful."""
+
+    def __init__(self, body: bytes) -> None:
+        if (b"= " in body or b"=\t" in body) and _PADDED.search(body):
+            raise ValueError("blanks after a soft break")
+        self._body = body
+        self._lines: list[bytes] = _LINES.findall(body)
+        self._decoded = list(map(a2b_qp, self._lines))
+        self.data = b"".join(self._decoded)
+        self._starts = list(accumulate(map(len, self._decoded), initial=0))
+        self._at = list(accumulate(map(len, self._lines), initial=0))
+        self._details: dict[int, list[tuple[int, int]] | None] = {}
+        self._eol = b"\r\n" if b"\r\n" in body or b"\n" not in body else b"\n"
+
+    def template(self, edits: Sequence[Edit]) -> Template | None:
+        """The encoded part with holes; None where a line with an edit does not decode as it should."""
+        spans = []
+        for edit in edits:
+            empty = edit.start == edit.end
+            # the end of the last character, so that a soft break after it stays
+            end = None if empty and edit.start < len(self.data) else self._span(edit.end - 1)
+            start = self._span(edit.start) if edit.start < len(self.data) else end
+            if edit.start == 0 == len(self.data):
+                start = end = (0, 0)
+            if start is None or (end is None and not empty):
+                return None
+            if empty:
+                at = start[0] if edit.start < len(self.data) else start[1]
+                spans.append((at, at))
+            else:
+                assert end is not None
+                spans.append((start[0], end[1]))
+        return self._holes(spans, edits)
+
+    def _holes(self, spans: list[tuple[int, int]], edits: Sequence[Edit]) -> Template:
+        at, literals = 0, []
+        for start, end in spans:
+            literals.append(self._body[at:start])
+            at = end
+        literals.append(self._body[at:])
+        last = len(literals) - 1
+        return _Holes([_literal(piece, number < last) for number, piece in enumerate(literals)], edits, self._eol)
+
+    def _span(self, offset: int) -> tuple[int, int] | None:
+        """Where one decoded octet stands in the encoded body."""
+        if offset < 0:
+            return None
+        number = bisect_right(self._starts, offset) - 1
+        if number not in self._details:
+            self._details[number] = _detail(self._lines[number], self._decoded[number])
+        detail = self._details[number]
+        if detail is None:
+            return None
+        start, end = detail[offset - self._starts[number]]
+        return self._at[number] + start, self._at[number] + end
+
+
+def _detail(line: bytes, decoded: bytes) -> list[tuple[int, int]] | None:
+    """The span of each decoded octet of a line; None where the line is not what it seems."""
+    spans, octets = [], bytearray()
+    for unit in _UNIT.finditer(line):
+        if unit[2] is None:
+            spans.append(unit.span())
+            octets.append(int(unit[1], 16) if unit[1] else unit[3][0])
+    return spans if octets == decoded else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Literal:
+    """Encoded text between holes: its length up to the first line end, plus one where a hole must still fit a soft
+    break behind it; and the length after the last line end, None where it has none."""
+
+    text: bytes
+    head: int
+    tail: int | None
+
+
+def _literal(text: bytes, hole_follows: bool) -> _Literal:
+    first = text.find(b"\n")
+    if first < 0:
+        return _Literal(text, len(text) + (1 if hole_follows else 0), None)
+    head = first - (1 if text[first - 1 : first] == b"\r" else 0)
+    return _Literal(text, head, len(text) - text.rfind(b"\n") - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holes:
+    literals: list[_Literal]
+    edits: Sequence[Edit]
+    eol: bytes
+
+    def render(self, fill: Fill) -> list[bytes]:
+        first = self.literals[0]
+        out = [first.text]
+        column = len(first.text) if first.tail is None else first.tail
+        for edit, literal in zip(self.edits, self.literals[1:], strict=True):
+            column = _put(out, encode(fill(edit)), column, literal.head, self.eol)
+            out.append(literal.text)
+            column = column + len(literal.text) if literal.tail is None else literal.tail
+        return out
+
+
+def encode(value: bytes) -> bytes:
+    """Quoted-printable octets of a value, without soft breaks."""
+    return _SPECIAL.sub(lambda m: b"=%02X" % m[0][0], value)
+
+
+def _put(out: list[bytes], value: bytes, column: int, following: int, eol: bytes) -> int:
+    """Append an encoded value from ``column`` on, with soft breaks; gives the column where ``following`` octets fit."""
+    soft = b"=" + eol
+    at, length = 0, len(value)
+    while column + length - at + following > _WIDTH:
+        if at == length and column == 0:
+            break
+        if length - at + column <= _WIDTH - 1:
+            # the value fits, what follows does not
+            out += (value[at:], soft)
+            return 0
+        room = max(0, _WIDTH - 1 - column)
+        end = at + room
+        # an escape is never cut
+        mark = value.rfind(b"=", max(at, end - 2), end)
+        if mark >= 0:
+            end = mark
+        out += (value[at:end], soft)
+        at, column = end, 0
+    out.append(value[at:])
+    return column + length - at
