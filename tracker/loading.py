@@ -35,11 +35,13 @@ def load(
     tree = read_yaml(_read(path), str(path))
     apply_environment(tree, model, environ)
     read_secret_files(tree, model, path.absolute().parent)
-    config, doubtful = _validate(tree, model, {"folder": path.absolute().parent})
+    config, data, doubtful = _validate(tree, model, {"folder": path.absolute().parent})
     for problem in chain(_problems(config, ()), checks(config)):
+        _, known = _follow(data, problem.path)
+        where = known + problem.path[len(known) :]
         # What is said about keys beside a wrong one may be wrong itself.
-        if problem.path[:-1] not in doubtful:
-            tree.complain(problem.path, problem.sentence)
+        if where[:-1] not in doubtful:
+            tree.complain(where, problem.sentence)
     if tree.problems:
         raise ConfigError(sorted(tree.problems, key=lambda problem: _place(problem, str(path))))
     return config
@@ -81,8 +83,8 @@ def _working_copy(value: Any) -> Any:
     return _Items(_working_copy(item) for item in value) if isinstance(value, list) else value
 
 
-def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, set[KeyPath]]:
-    """The model of a tree's data, and the sections that hold an error.
+def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, Any, set[KeyPath]]:
+    """The model of a tree's data, that data as far as it is valid, and the sections that hold an error.
 
     Each error is noted in the tree and what it is about taken out, until the rest is valid: so what depends on the
     whole can be looked at in the same run.
@@ -90,11 +92,13 @@ def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, s
     data, doubtful, seen = _working_copy(tree.data), set[KeyPath](), set[KeyPath]()
     while True:
         try:
-            return model.model_validate(data, context=context), doubtful
+            return model.model_validate(data, context=context), data, doubtful
         except ValidationError as error:
             wrong: dict[tuple[int, str | int], tuple[Any, str | int]] = {}
             for details in error.errors(include_url=False):
-                way, path = _follow(data, details)
+                way, path = _follow(data, details["loc"])
+                if details["type"] == "missing":
+                    path = (*path, details["loc"][-1])
                 # A required key that was wrong is missing now that it is taken out.
                 if path not in seen:
                     tree.complain(path, _sentence(details, model, path))
@@ -110,20 +114,18 @@ def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, s
                     holder.pop(key, None)
 
 
-def _follow(data: Any, details: ErrorDetails) -> tuple[list[tuple[Any, str | int]], KeyPath]:
-    """The way to what an error is about, as (container, key) pairs, and its path in the file. A missing key is about
-    the section that lacks it."""
+def _follow(data: Any, loc: KeyPath) -> tuple[list[tuple[Any, str | int]], KeyPath]:
+    """As far as a place in the data is really there: the way to it, as (container, key) pairs, and its path in the
+    file, where lists still have all their items."""
     way: list[tuple[Any, str | int]] = []
     path: KeyPath = ()
     node = data
-    for part in details["loc"]:
+    for part in loc:
         if isinstance(node, _Items) and isinstance(part, int) and part < len(node):
             path = (*path, node.origins[part])
         elif isinstance(node, dict) and part in node:
             path = (*path, part)
         else:
-            if details["type"] == "missing":
-                path = (*path, part)
             break
         way.append((node, part))
         node = node[part]

@@ -1,0 +1,75 @@
+"""What is not built is refused, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.unbuilt import NOT_BUILT
+from tests.config.conftest import Load, Problems
+
+VALUES = {
+    "relay.workers": "2",
+    "relay.auth.users": "{ann: x}",
+    "relay.auth.passthrough": "true",
+    "relay.tls.certificate": "a.pem",
+    "relay.tls.key": "a.pem",
+    "relay.tls.mode": "implicit",
+    "relay.delivery": "proxy",
+    "relay.retry.first": "2m",
+    "relay.retry.longest": "3h",
+    "relay.retry.give_up_after": "4d",
+    "relay.limits.spool": "1GB",
+    "tracker.workers": "0",
+    "tracker.store": "postgresql://u@h/d",
+    "tracker.well_known": "folder",
+    "tracker.retention.events": "1d",
+    "tracker.retention.recipients": "1d",
+    "tracker.retention.mirror_pages": "1d",
+    "tracker.webhooks": "[{url: 'https://a.test'}]",
+    "senders.*.text_tracking": "true",
+    "senders.*.category": "marketing",
+    "senders.*.attribution": "none",
+    "senders.*.link_rules": "[{match: a, type: never}]",
+    "senders.*.visible_urls": "skip",
+    "senders.*.url_params": "{a: b}",
+    "senders.*.list_unsubscribe": "true",
+    "senders.*.mirror_page": "true",
+    "senders.*.opt_out_url": "https://a.test/?b=c",
+    "senders.*.signed_mail": "break",
+    "senders.*.dkim": "{domain: a.test, selector: s, key_file: k}",
+    "senders.*.smarthost": "{host: a.test}",
+    "senders.*.bounces": "{address: 'b+{token}@a.test'}",
+}
+
+
+@pytest.mark.parametrize("key", NOT_BUILT)
+def test_refused(problems: Problems, key: str) -> None:
+    *way, name = key.split(".")
+    text = f"{name}: {VALUES[key]}"
+    for part in reversed(way):
+        text = f"[{{match: '*', {text}}}]" if part == "*" else f"{part}: {{{text}}}" if part != "senders" else text
+        text = f"senders: {text}" if part == "senders" else text
+    text = text.replace("relay: {", "relay: {smarthost: {host: sandbox}, ")
+    shown = key.replace(".*", "[0]")
+    assert any(f"config.yaml:1: {shown}: " in each and "not built yet" in each for each in problems(text)), text
+
+
+def test_a_sender_by_user_is_refused(problems: Problems) -> None:
+    assert problems("senders: [{match: {user: ann}}]") == [
+        "config.yaml:1: senders[0].match: {user: NAME} is not built yet; match an address"
+    ]
+
+
+def test_defaults_written_out_are_accepted(load: Load) -> None:
+    load(
+        """
+        relay:
+          smarthost: {host: sandbox}
+          workers: 1
+          delivery: queue
+          retry: {first: 60s, longest: 240m, give_up_after: 120h}
+          limits: {connections: 5, memory: 1GB}
+        tracker: {store: sqlite, admin_listen: "127.0.0.1:1", timezone: Europe/Berlin}
+        senders: [{match: "*", tracking_url: "https://t.test", honor_vendor_headers: false, category: auto}]
+        """
+    )
