@@ -14,27 +14,7 @@ _LABEL_SOURCE = 4000
 LABEL_LENGTH = 200
 """Characters of a label."""
 _SPACED = frozenset(
-    [
-        "br",
-        "p",
-        "div",
-        "td",
-        "th",
-        "tr",
-        "table",
-        "li",
-        "ul",
-        "ol",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "center",
-        "blockquote",
-    ]
+    ("br", "p", "div", "td", "th", "tr", "table", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "center")
 )
 
 
