@@ -65,7 +65,10 @@ def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
         raise ValueError("must be a path")
     folder: Path = (info.context or {}).get("folder", Path())
-    return folder / Path(value).expanduser()
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("must not begin with the home of a user who does not exist") from None
 
 
 def _text(value: str) -> str:

@@ -88,7 +88,8 @@ def _value(text: str, annotation: Any) -> Any:
         return None
     if (text.startswith("{") and text.endswith("}")) or bool in wanted or int in wanted:
         return read_value(text)
-    return text if section_of(annotation) is None and value_of(annotation) is None else read_value(text)
+    is_group = section_of(annotation) is not None or value_of(annotation) is not None
+    return read_value(text) if is_group and str not in wanted else text
 
 
 def _put(tree: Tree, path: tuple[str | int, ...], value: Any, name: str) -> None:

@@ -35,12 +35,11 @@ def load(
     tree = read_yaml(_read(path), str(path))
     apply_environment(tree, model, environ)
     read_secret_files(tree, model, path.absolute().parent)
-    config, data, doubtful = _validate(tree, model, {"folder": path.absolute().parent})
+    config, data, is_doubtful = _validate(tree, model, {"folder": path.absolute().parent})
     for problem in chain(_problems(config, ()), checks(config)):
         _, known = _follow(data, problem.path)
         where = known + problem.path[len(known) :]
-        # What is said about keys beside a wrong one may be wrong itself.
-        if where[:-1] not in doubtful:
+        if not is_doubtful(where):
             tree.complain(where, problem.sentence)
     if tree.problems:
         raise ConfigError(sorted(tree.problems, key=lambda problem: _place(problem, str(path))))
@@ -83,16 +82,21 @@ def _working_copy(value: Any) -> Any:
     return _Items(_working_copy(item) for item in value) if isinstance(value, list) else value
 
 
-def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, Any, set[KeyPath]]:
-    """The model of a tree's data, that data as far as it is valid, and the sections that hold an error.
+def _validate(tree: Tree, model: type[S], context: dict[str, Any]) -> tuple[S, Any, Callable[[KeyPath], bool]]:
+    """The model of a tree's data, that data as far as it is valid, and what is to be doubted after that.
 
     Each error is noted in the tree and what it is about taken out, until the rest is valid: so what depends on the
     whole can be looked at in the same run.
     """
     data, doubtful, seen = _working_copy(tree.data), set[KeyPath](), set[KeyPath]()
+
+    def is_doubtful(path: KeyPath) -> bool:
+        # What is said about keys beside a wrong one, or below it, may be wrong itself.
+        return path[:-1] in doubtful or any(path[:end] in seen for end in range(1, len(path)))
+
     while True:
         try:
-            return model.model_validate(data, context=context), data, doubtful
+            return model.model_validate(data, context=context), data, is_doubtful
         except ValidationError as error:
             wrong: dict[tuple[int, str | int], tuple[Any, str | int]] = {}
             for details in error.errors(include_url=False):

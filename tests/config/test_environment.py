@@ -35,6 +35,12 @@ def test_variables_override_the_file(load: Load) -> None:
     assert not config.senders[0].click_tracking
 
 
+def test_a_glob_is_no_yaml_alias(load: Load) -> None:
+    assert (
+        load("", {"TRACEPOST_SENDERS": "[]", "TRACEPOST_SENDERS__0__MATCH": "*@x.test"}).senders[0].match == "*@x.test"
+    )
+
+
 def test_a_single_ipv6_address_is_no_yaml_list(load: Load) -> None:
     assert str(load("", {"TRACEPOST_RELAY__LISTEN": "[::1]:2525"}).relay.listen[0]) == "[::1]:2525"
 

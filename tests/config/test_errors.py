@@ -148,6 +148,7 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
         ("senders: [{match: a, signed_mail: resign}]", "senders[0].signed_mail: resign needs dkim"),
         ("senders: [{match: a, link_rules: [{match: b, type: nevr}]}]", "(did you mean never?)"),
         ("senders: {match: a}", "senders: must be a list"),
+        ("data_dir: ~nobody.at.all/x", "data_dir: must not begin with the home of a user who does not exist"),
         ("tracker: 5", "tracker: must be a section of keys and values"),
     ],
 )
@@ -173,3 +174,7 @@ def test_empty_sections_are_sections_without_keys(load: Load) -> None:
     assert config.tracker.timezone == "UTC"
     assert config.relay.listen[0].port == 2525
     assert config.senders == ()
+
+
+def test_nothing_is_said_about_keys_below_a_wrong_one(problems: Problems) -> None:
+    assert problems("relay: 5") == ["config.yaml:1: relay: must be a section of keys and values"]
