@@ -52,7 +52,7 @@ SigningKey = Annotated[Secret, AfterValidator(_signing_key)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 
 
-class Smarthost(Section):
+class SmarthostConfig(Section):
     """Where mail goes. ``host`` has no default: it is empty only where no relay will run; ``sandbox`` keeps mail in
     ``data_dir``."""
 
@@ -151,7 +151,7 @@ class RelayConfig(Section):
     auth: Auth = Field(default_factory=Auth)
     tls: Tls = Field(default_factory=Tls)
     delivery: Literal["queue", "proxy"] = "queue"
-    smarthost: Smarthost = Field(default_factory=Smarthost)
+    smarthost: SmarthostConfig = Field(default_factory=SmarthostConfig)
     retry: Retry = Field(default_factory=Retry)
     limits: Limits = Field(default_factory=Limits)
 
@@ -232,7 +232,7 @@ class SenderConfig(Section):
     opt_out_url: UrlWithQuery | None = None
     signed_mail: Literal["skip", "resign", "break"] = "skip"
     dkim: Dkim | None = None
-    smarthost: Smarthost | None = None
+    smarthost: SmarthostConfig | None = None
     bounces: Bounces | None = None
     honor_vendor_headers: Switch = True
 
