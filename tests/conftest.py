@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,11 @@ def corpus() -> Path:
     if not CORPUS.is_dir():
         pytest.skip("../shared/corpus is absent")
     return CORPUS
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With NO_SKIP a skipped test fails the run: where everything is installed, nothing may be left out."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NO_SKIP") and reporter is not None and reporter.stats.get("skipped"):
+        reporter.write_line("a test was skipped where none may be (NO_SKIP is set)", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -83,10 +84,8 @@ def readable(value: str) -> str:
     """A header value as a person reads it: encoded words (RFC 2047) decoded, white space folded, one line."""
     value = value[:_LONGEST_HEADER]
     if "=?" in value:
-        try:
+        with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
             value = str(make_header(decode_header(value)))
-        except (HeaderParseError, LookupError, UnicodeError, ValueError):
-            pass
     return " ".join(value.encode("utf-8", "replace").decode("utf-8").split())
 
 

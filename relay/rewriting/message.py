@@ -235,6 +235,9 @@ class _Walk:
             at -= 1
             if self.raw[at - 1 : at] == b"\r":
                 at -= 1
+        if at < self.leaf.start:
+            # the blank line of the headers is the delimiter's own: there is no body to put anything into
+            self.leaf.opaque = self.leaf.opaque or "empty"
         self.leaf.end = max(self.leaf.start, at)
         self.parts.append(self.leaf)
         self.leaf = None
@@ -254,6 +257,9 @@ def _block(raw: bytes, pos: int, end: int, wanted: frozenset[bytes]) -> tuple[di
         if field is None:
             blank = _BLANK.match(raw, pos, end)
             return fields, blank.end() if blank else pos
+        if raw[field.end(1)] != 0x3A:
+            # a blank before the colon: obsolete syntax, which some take for the body's first line
+            return fields, pos
         name = field[1].lower()
         if name in wanted and name not in fields:
             fields[name] = field[2]

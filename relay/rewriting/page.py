@@ -54,7 +54,8 @@ class _Reader:
         self.page = Page()
         self.open: dict[tuple[str, bool], Anchor] = {}
         self.ends = {"body": -1, "html": -1}
-        self.unfinished = len(text)
+        # before the line end that closes the part, which stays its last octets
+        self.unfinished = len(text.rstrip("\t\r\n "))
         self.seen = 0
 
     def run(self) -> Page:

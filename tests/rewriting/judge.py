@@ -49,6 +49,12 @@ def flat(text):
     return text.replace("\r\n", " ")
 
 
+def original(text, start, end):
+    """The part of ``text`` that stands from ``start`` to ``end`` of its flat form."""
+    breaks = [m.start() - n for n, m in enumerate(re.finditer("\r\n", text))]
+    return text[start + sum(b < start for b in breaks) : end + sum(b < end for b in breaks)]
+
+
 def followed(value):
     """What lxml's HTML parser reads in an attribute, as a browser would follow it."""
     quote = "'" if '"' in value else '"'
@@ -68,7 +74,7 @@ def compare(before, after, links):
         # a value ends at the quote that its rest begins with, or where the rest goes on
         to = whole.find(rest[:40], at)
         assert to >= at
-        changes.append((whole[at:to], int(position)))
+        changes.append((original(before, at, to), int(position)))
         at = to
     assert whole[at:] == texts[-1], (whole[at : at + 200], texts[-1][:200])
     return changes

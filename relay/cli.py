@@ -1,0 +1,146 @@
+"""The command ``tracepost``. Each command is a few lines: read the configuration, call what does the work, print."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import structlog
+
+from relay.config import Config, load_config
+from relay.keys import new_signing_key
+from relay.previewing import preview as preview_mail
+from relay.probing import probe
+from relay.service import Service
+from tracker.errors import ConfigError, TracepostError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="config.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="The configuration file.",
+)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="tracepost", prog_name="tracepost")
+def cli() -> None:
+    """A mail-tracking SMTP relay: tracked links, an open pixel, honest counts."""
+
+
+@cli.command()
+@config_option
+@click.option("--only", type=click.Choice(["relay", "tracker"]), help="Run one wing alone.")
+def serve(config_file: Path, only: str | None) -> None:
+    """Run the service: the relay, the tracker, or both."""
+    config = read_config(config_file, only)
+    configure_logging()
+    try:
+        asyncio.run(Service(config, only).run())
+    except (OSError, TracepostError) as error:
+        fail(str(error))
+
+
+@cli.command()
+@config_option
+@click.option("--connect", is_flag=True, help="Also try the smarthost, the store and the tracking URLs.")
+def check(config_file: Path, connect: bool) -> None:
+    """Show every error of a configuration at once."""
+    config = read_config(config_file)
+    problems = asyncio.run(probe(config)) if connect else []
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        sys.exit(1)
+    click.echo(f"{config_file}: no errors")
+
+
+@cli.command()
+@click.argument("mail", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="MAIL.eml")
+@config_option
+@click.option("--sender", metavar="ADDR", help="The envelope sender; default the address in From.")
+@click.option("--recipient", metavar="ADDR", help="The envelope recipient; default the address in To.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "-o", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="OUT.eml", help="Write the instrumented mail."
+)
+def preview(
+    mail: Path, config_file: Path, sender: str | None, recipient: str | None, as_json: bool, out: Path | None
+) -> None:
+    """Show what would be done with a mail, and why; sends nothing."""
+    try:
+        found = preview_mail(read_config(config_file), mail.read_bytes(), sender, recipient)
+        if out is not None:
+            out.write_bytes(found.copy)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.as_text())
+
+
+@cli.command()
+def key() -> None:
+    """Print a new signing key, for `signing_keys`."""
+    click.echo(new_signing_key())
+
+
+def read_config(file: Path, only: str | None = None) -> Config:
+    """The configuration, or the end of the program: 2 where there is no file, 1 where it is wrong."""
+    if not file.exists():
+        fail(f"{file}: no such file; copy config.example.yaml to {file} and edit it, or name another with -c", 2)
+    try:
+        config = load_config(file, os.environ, only)
+    except ConfigError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    return config
+
+
+def fail(sentence: str, code: int = 1) -> NoReturn:
+    """Say what is wrong on standard error and end."""
+    click.echo(sentence, err=True)
+    sys.exit(code)
+
+
+def configure_logging() -> None:
+    """Logs of ours, one line each, on standard error; JSON where nobody watches. Libraries only warn."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=True) if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        cli(prog_name="tracepost")
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What is handed to a smarthost, and what it says to that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One recipient of a copy: its ordinal in the message, its address exactly as given, its RCPT parameters."""
+
+    ordinal: int
+    address: str
+    options: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One transaction: the same octets for one or more recipients. ``mail_from`` is empty for the null reverse-path;
+    ``options`` are the parameters of MAIL; ``content`` ends in CRLF, dots not doubled."""
+
+    mail_from: str
+    targets: tuple[Target, ...]
+    content: bytes
+    options: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one recipient's copy: a reply ``code`` (RFC 5321), an ``enhanced`` status code (RFC 3463), one
+    line of ``text``, and the ``stage`` at which it was said."""
+
+    ordinal: int
+    address: str
+    code: int
+    enhanced: str
+    text: str
+    stage: str
+
+    @property
+    def sent(self) -> bool:
+        """The smarthost has taken it."""
+        return 200 <= self.code < 300
+
+    @property
+    def temporary(self) -> bool:
+        """It may go later."""
+        return 400 <= self.code < 500
+
+    @property
+    def reply(self) -> str:
+        """The reply as one line."""
+        return f"{self.code} {self.enhanced} {self.text}".strip()

@@ -1,0 +1,64 @@
+"""A smarthost that keeps mail in a folder instead of sending it: for a first try, and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from relay.dispatch.envelope import Copy, Verdict
+from tracker.model import Clock, new_id
+
+FOLDER = "sandbox"
+
+
+class Sandbox:
+    """Writes each copy to ``data_dir/sandbox/NAME.eml`` exactly as it would be sent, and its envelope to NAME.json.
+    Names sort by time."""
+
+    def __init__(self, data_dir: Path, clock: Clock = time.time) -> None:
+        self._folder = data_dir / FOLDER
+        self._clock = clock
+
+    async def deliver(self, copy: Copy) -> Sequence[Verdict]:
+        """Keep one copy; a disk that does not take it is a temporary failure."""
+        name = str(new_id(self._clock()))
+        try:
+            await asyncio.to_thread(self._keep, name, copy)
+        except OSError as error:
+            return _all(copy, 451, "4.3.0", f"the sandbox cannot be written: {error.strerror}")
+        return _all(copy, 250, "2.0.0", f"kept as {name}.eml")
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _keep(self, name: str, copy: Copy) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        envelope = {
+            "reverse_path": copy.mail_from,
+            "recipients": [target.address for target in copy.targets],
+            "at": self._clock(),
+        }
+        self._write(f"{name}.json", json.dumps(envelope, indent=2).encode())
+        self._write(f"{name}.eml", copy.content)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file so that it is there whole or not at all."""
+        fresh = self._folder / f".{name}"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self._folder / name)
+
+
+def _all(copy: Copy, code: int, enhanced: str, text: str) -> list[Verdict]:
+    return [Verdict(target.ordinal, target.address, code, enhanced, text, "sandbox") for target in copy.targets]

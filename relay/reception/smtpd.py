@@ -1,0 +1,461 @@
+"""The SMTP server: aiosmtpd's protocol with a dialogue and a DATA reader of our own.
+
+aiosmtpd reads data by line (90 % of its time), ends lines at a bare LF, answers without enhanced codes and cancels a
+transaction when its client leaves; what stands here replaces those. One session is one task; it ends when its client
+has gone and what it had in hand is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiosmtpd.smtp import SMTP
+
+from relay.reception import dialogue
+from relay.reception.data import DataReader, has_bare_newlines, normalize_newlines
+from relay.reception.replies import SmtpError, bad_syntax, local_trouble, one_line
+
+if TYPE_CHECKING:
+    from relay.config import RelayConfig
+
+log = structlog.get_logger()
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd would log addresses and, in DEBUG, bodies
+
+LONGEST_COMMAND = 4096
+"""Octets of a command line; RFC 5321 asks for 512, extensions for up to some 1,500."""
+_CHUNK = 1 << 30  # all that the stream reader holds: what follows the data can be given back to it
+_DRAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One mail as it was handed to us. ``mail_from`` is empty for the null reverse-path; options are the ESMTP
+    parameters of MAIL and of each RCPT; ``trusted``: from a network that may relay, or authenticated."""
+
+    peer: str
+    helo: str
+    esmtp: bool
+    tls: bool
+    user: str | None
+    trusted: bool
+    mail_from: str
+    rcpt_tos: tuple[str, ...]
+    mail_options: dict[str, str | None]
+    rcpt_options: tuple[dict[str, str | None], ...]
+    content: bytes
+
+    @property
+    def smtputf8(self) -> bool:
+        """Whether the client asked for internationalised mail (RFC 6531)."""
+        return "SMTPUTF8" in self.mail_options
+
+
+Accept = Callable[[Submission], Awaitable[str]]
+"""Takes a mail and answers with its id; raises SmtpError to refuse it."""
+
+
+class SmtpServer:
+    """Listens on every address of ``config.listen`` and hands each mail to ``accept``."""
+
+    def __init__(self, config: RelayConfig, hostname: str, accept: Accept) -> None:
+        self.config = config
+        self.hostname = hostname
+        self.accept = accept
+        self.sessions: set[Session] = set()
+        self.memory = 0
+        self.stopping = False
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where an address cannot be had."""
+        loop = asyncio.get_running_loop()
+        for host, port in self.config.listen:
+            server = await loop.create_server(lambda: Session(self, loop), host, port, backlog=1024)
+            self._servers.append(server)
+
+    @property
+    def listening(self) -> bool:
+        """Whether new clients are taken."""
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens, ports resolved."""
+        return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
+
+    async def stop(self) -> None:
+        """Take no more clients, send idle ones away, let what is in flight finish for 30 seconds."""
+        self.stopping = True
+        for server in self._servers:
+            server.close()
+        for session in list(self.sessions):
+            session.dismiss()
+        tasks = [session.task for session in self.sessions if session.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_DRAIN_SECONDS)
+        for session in list(self.sessions):
+            session.abort()
+        self._servers.clear()
+
+    def refusal(self, peer: str) -> SmtpError | None:
+        """Why a client from this address is not taken now, None if it is."""
+        limits = self.config.limits
+        if self.stopping:
+            return SmtpError(421, "4.3.2", "Shutting down; please come back")
+        if len(self.sessions) > limits.connections:
+            return SmtpError(421, "4.7.0", "Too many connections; please come back later")
+        if sum(session.peer == peer for session in self.sessions) > limits.connections_per_address:
+            return SmtpError(421, "4.7.0", "Too many connections from your address; please come back later")
+        return None
+
+
+class _Goodbye(Exception):
+    """The session ends after this last reply, or without one."""
+
+    def __init__(self, reply: str | None = None) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class Session(SMTP):
+    """One client's dialogue."""
+
+    line_length_limit = 1 << 17  # what the stream reader holds before it pauses the client, half of it
+
+    def __init__(self, server: SmtpServer, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(object(), hostname=server.hostname, enable_SMTPUTF8=True, loop=loop)
+        self.server = server
+        self.peer = ""
+        self.trusted = False
+        self.task: asyncio.Task[None] | None = None
+        self._waiting = False
+        self._idle_commands = 0
+        self._deadline: float | None = None
+        self._helo: str | None = None
+        self._esmtp = False
+        self._reset()
+
+    # -- what aiosmtpd does otherwise --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a client."""
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else ""
+        self.trusted = _within(self.peer, self.server.config.allow_networks)
+        self.server.sessions.add(self)
+        super().connection_made(transport)
+        self.task = self._handler_coroutine
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone; a mail that it had handed over goes on all the same."""
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self.transport = None
+
+    def eof_received(self) -> bool | None:
+        """The client will send no more; it still gets its answers."""
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Time is kept where something is waited for."""
+
+    # -- the dialogue ------------------------------------------------------------------------------------------------
+
+    async def _handle_client(self) -> None:
+        try:
+            refusal = self.server.refusal(self.peer)
+            if refusal is not None:
+                raise _Goodbye(refusal.reply)
+            await self._say(f"220 {self.server.hostname} ESMTP Tracepost")
+            while True:
+                await self._turn(await self._command())
+        except _Goodbye as goodbye:
+            if goodbye.reply:
+                await self._say_last(goodbye.reply)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        except Exception:
+            log.exception("a session failed", peer=self.peer)
+        finally:
+            self.server.sessions.discard(self)
+            self._writer.close()
+
+    async def _turn(self, line: bytes) -> None:
+        """Answer one command."""
+        try:
+            reply = await self._answer(line)
+        except SmtpError as error:
+            if error.cause is not None:
+                log.warning("refused", peer=self.peer, reply=error.reply, cause=repr(error.cause))
+            reply = error.reply
+        except (_Goodbye, ConnectionError, asyncio.IncompleteReadError):
+            raise
+        except Exception as error:
+            reply = await self.handle_exception(error)
+        await self._say(reply)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Whatever we did not foresee is our trouble, and passes."""
+        log.error("a command failed", peer=self.peer, exc_info=error)
+        return local_trouble(error).reply
+
+    async def _answer(self, line: bytes) -> str:
+        verb, argument = _split(line)
+        handler = self._VERBS.get(verb)
+        if handler is None:
+            self._count_idle()
+            raise SmtpError(500, "5.5.1", "This command is not known here")
+        if verb not in ("MAIL", "RCPT", "DATA"):
+            self._count_idle()
+        return await handler(self, argument)
+
+    def _count_idle(self) -> None:
+        self._idle_commands += 1
+        if self._idle_commands > self.server.config.limits.commands:
+            raise _Goodbye("421 4.7.0 Too many commands without a mail; please come back later")
+
+    async def _command(self) -> bytes:
+        """The next command line, less its CRLF; only CRLF ends it."""
+        while True:
+            try:
+                line = await self._wait(self._reader.readuntil(b"\r\n"))
+            except asyncio.LimitOverrunError:
+                await self._skip_line()
+            else:
+                if len(line) <= LONGEST_COMMAND:
+                    return line[:-2]
+            await self._say("500 5.5.2 This line is too long")
+
+    async def _skip_line(self) -> None:
+        while True:
+            try:
+                await self._wait(self._reader.readuntil(b"\r\n"))
+                return
+            except asyncio.LimitOverrunError as error:
+                await self._reader.readexactly(error.consumed)
+
+    async def _wait(self, reading: Awaitable[bytes]) -> bytes:
+        """What the client sends next, within the limits of time."""
+        limits, now = self.server.config.limits, self.loop.time()
+        seconds = limits.idle if self._deadline is None else min(limits.idle, max(0.0, self._deadline - now))
+        self._waiting = True
+        try:
+            async with asyncio.timeout(seconds):
+                return await reading
+        except TimeoutError:
+            raise _Goodbye("421 4.4.2 You were silent for too long; please come back") from None
+        finally:
+            self._waiting = False
+
+    async def _say(self, reply: str) -> None:
+        self._writer.write(reply.encode("ascii", "replace") + b"\r\n")
+        await self._writer.drain()
+
+    async def _say_last(self, reply: str) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self._say(reply)
+        except (OSError, TimeoutError):
+            pass
+
+    def dismiss(self) -> None:
+        """Send the client away if it waits between two mails."""
+        if self._waiting and self._mail_from is None and self.transport is not None:
+            self._writer.write(b"421 4.3.2 Shutting down; please come back\r\n")
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self.transport is not None:
+            self._writer.transport.abort()
+
+    def _reset(self) -> None:
+        self._mail_from: str | None = None
+        self._mail_options: dict[str, str | None] = {}
+        self._rcpt_tos: list[str] = []
+        self._rcpt_options: list[dict[str, str | None]] = []
+        self._deadline = None
+
+    # -- the verbs ---------------------------------------------------------------------------------------------------
+
+    async def _helo_verb(self, argument: str | None) -> str:
+        self._greet(argument, esmtp=False)
+        return f"250 {self.server.hostname}"
+
+    async def _ehlo_verb(self, argument: str | None) -> str:
+        self._greet(argument, esmtp=True)
+        offers = [
+            self.server.hostname,
+            f"SIZE {self.server.config.max_message_size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "PIPELINING",
+            "ENHANCEDSTATUSCODES",
+            "DSN",
+        ]
+        return "".join(f"250-{offer}\r\n" for offer in offers[:-1]) + f"250 {offers[-1]}"
+
+    def _greet(self, argument: str | None, esmtp: bool) -> None:
+        if not argument or not argument.strip():
+            raise bad_syntax(f"Syntax: {'EHLO' if esmtp else 'HELO'} hostname")
+        self._helo = one_line(argument)[:255].split()[0] if one_line(argument) else "unknown"
+        self._esmtp = esmtp
+        self._reset()
+
+    async def _mail_verb(self, argument: str | None) -> str:
+        if self._helo is None:
+            raise SmtpError(503, "5.5.1", "Say EHLO first")
+        if self._mail_from is not None:
+            raise SmtpError(503, "5.5.1", "There is a mail under way already")
+        path = dialogue.reverse_path(argument)
+        if int(path.parameters.get("SIZE") or 0) > self.server.config.max_message_size:
+            raise too_large(self.server.config.max_message_size)
+        if not path.address.isascii() and "SMTPUTF8" not in path.parameters:
+            raise SmtpError(550, "5.6.7", "This address needs SMTPUTF8")
+        self._mail_from, self._mail_options = path.address, dict(path.parameters)
+        self._deadline = self.loop.time() + self.server.config.limits.transaction
+        return "250 2.1.0 Ok"
+
+    async def _rcpt_verb(self, argument: str | None) -> str:
+        if self._mail_from is None:
+            raise SmtpError(503, "5.5.1", "Say MAIL first")
+        path = dialogue.forward_path(argument)
+        if not self.trusted:
+            raise SmtpError(530, "5.7.0", "Authentication is required to send mail here")
+        if not path.address.isascii() and "SMTPUTF8" not in self._mail_options:
+            raise SmtpError(553, "5.6.7", "This address needs SMTPUTF8")
+        if len(self._rcpt_tos) >= self.server.config.max_recipients:
+            raise SmtpError(452, "4.5.3", "Too many recipients; send the others in another mail")
+        self._rcpt_tos.append(path.address)
+        self._rcpt_options.append(dict(path.parameters))
+        return "250 2.1.5 Ok"
+
+    async def _data_verb(self, argument: str | None) -> str:
+        if argument:
+            raise bad_syntax("Syntax: DATA")
+        if not self._rcpt_tos:
+            raise SmtpError(503, "5.5.1", "Say RCPT first" if self._mail_from is not None else "Say MAIL first")
+        await self._say("354 End data with <CR><LF>.<CR><LF>")
+        held = 0
+        try:
+            content, held = await self._read_data()
+            submission = self._submission(content)
+            del content
+            queued = await self.server.accept(submission)
+        finally:
+            self.server.memory -= held
+            self._reset()
+        self._idle_commands = 0
+        return f"250 2.0.0 Ok: queued as {queued}"
+
+    async def _read_data(self) -> tuple[bytes, int]:
+        """The mail, and the octets that it holds of the memory of all sessions."""
+        limit, budget = self.server.config.max_message_size, self.server.config.limits.memory
+        reader = DataReader(limit)
+        held, crowded, done = 0, False, False
+        try:
+            while not done:
+                chunk = await self._wait(self._reader.read(_CHUNK))
+                if not chunk:
+                    raise _Goodbye
+                done = reader.feed(chunk)
+                self.server.memory += reader.held - held
+                held = reader.held
+                if self.server.memory > budget and not reader.too_large:
+                    crowded = True
+                    reader.discard()
+            if reader.rest:
+                self._reader.feed_data(reader.rest)
+            if crowded:
+                raise SmtpError(452, "4.3.1", "Too much mail is under way here; please try again later")
+            if reader.too_large:
+                raise too_large(limit)
+            return self._clean(reader.content()), held
+        except BaseException:
+            self.server.memory -= held
+            raise
+
+    def _clean(self, content: bytes) -> bytes:
+        if not has_bare_newlines(content):
+            return content
+        if self.server.config.bare_newlines == "reject" or not self.trusted:
+            raise SmtpError(550, "5.6.11", "This mail holds a bare CR or LF; lines must end in CR LF")
+        return normalize_newlines(content)
+
+    def _submission(self, content: bytes) -> Submission:
+        return Submission(
+            peer=self.peer,
+            helo=self._helo or "",
+            esmtp=self._esmtp,
+            tls=False,
+            user=None,
+            trusted=self.trusted,
+            mail_from=self._mail_from or "",
+            rcpt_tos=tuple(self._rcpt_tos),
+            mail_options=self._mail_options,
+            rcpt_options=tuple(self._rcpt_options),
+            content=content,
+        )
+
+    async def _rset_verb(self, argument: str | None) -> str:
+        self._reset()
+        return "250 2.0.0 Ok"
+
+    async def _noop_verb(self, argument: str | None) -> str:
+        return "250 2.0.0 Ok"
+
+    async def _vrfy_verb(self, argument: str | None) -> str:
+        return "252 2.5.0 Send the mail and see"
+
+    async def _help_verb(self, argument: str | None) -> str:
+        return "214 2.0.0 See RFC 5321"
+
+    async def _expn_verb(self, argument: str | None) -> str:
+        raise SmtpError(502, "5.5.1", "There are no lists here")
+
+    async def _quit_verb(self, argument: str | None) -> str:
+        raise _Goodbye("221 2.0.0 Bye")
+
+    _VERBS: dict[str, Callable[[Any, str | None], Awaitable[str]]] = {  # noqa: RUF012
+        "HELO": _helo_verb,
+        "EHLO": _ehlo_verb,
+        "MAIL": _mail_verb,
+        "RCPT": _rcpt_verb,
+        "DATA": _data_verb,
+        "RSET": _rset_verb,
+        "NOOP": _noop_verb,
+        "VRFY": _vrfy_verb,
+        "HELP": _help_verb,
+        "EXPN": _expn_verb,
+        "QUIT": _quit_verb,
+    }
+
+
+def too_large(limit: int) -> SmtpError:
+    """The mail is over the limit."""
+    return SmtpError(552, "5.3.4", f"This mail is too large; the limit is {limit} octets")
+
+
+def _split(line: bytes) -> tuple[str, str | None]:
+    """Verb and argument of a command line. Raises SmtpError for one that cannot be read."""
+    if b"\r" in line or b"\n" in line or b"\0" in line:
+        raise SmtpError(500, "5.5.2", "A bare CR, LF or NUL has no place in a command")
+    verb, _, argument = line.partition(b" ")
+    try:
+        return verb.decode("ascii").upper(), argument.decode("utf-8").strip(" \t") or None
+    except UnicodeDecodeError:
+        raise SmtpError(500, "5.5.2", "This line is neither ASCII nor UTF-8") from None
+
+
+def _within(address: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None) or ip
+    return any(mapped in network for network in networks)

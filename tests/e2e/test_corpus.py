@@ -1,0 +1,99 @@
+"""Real mail through the running service: whatever arrives, nothing but links and pixel may differ, and each link must
+lead where a browser would have gone."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from tests.e2e.harness import Tracepost, tracepost
+from tests.e2e.judge import Verdict, followed, judge
+from tests.fakes.smarthost import FakeSmarthost
+
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+
+class Client:
+    """A bare SMTP client that sends exactly the octets it is given."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._file = self._socket.makefile("rb")
+        self._reply()
+        self.command(b"EHLO client.test")
+
+    def command(self, line: bytes) -> bytes:
+        self._socket.sendall(line + b"\r\n")
+        return self._reply()
+
+    def send(self, mail: bytes) -> bytes:
+        assert self.command(b"MAIL FROM:<sender@example.com> BODY=8BITMIME").startswith(b"250")
+        assert self.command(b"RCPT TO:<ann@example.net>").startswith(b"250")
+        assert self.command(b"DATA").startswith(b"354")
+        stuffed = re.sub(rb"(?m)^\.", b"..", mail)
+        self._socket.sendall(stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n")
+        return self.command(b".")
+
+    def _reply(self) -> bytes:
+        while True:
+            line = self._file.readline()
+            assert line, "the service closed the connection"
+            if line[3:4] != b"-":
+                return line
+
+
+def crlf(raw: bytes) -> bytes:
+    """The mail as it must stand on the wire: every line ends in CRLF."""
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", raw) if raw.endswith((b"\n", b"\r")) else crlf(raw + b"\r\n")
+
+
+@pytest.fixture
+async def relay(tmp_path):
+    async with FakeSmarthost() as host:
+        smarthost = f"{{host: 127.0.0.1, port: {host.port}, tls: none}}"
+        with tracepost(tmp_path, smarthost) as running:
+            yield running, host
+
+
+def check_links(service: Tracepost, verdict: Verdict) -> None:
+    for change in verdict.changes:
+        answer = service.web.get(f"/c/{change.token}", headers={"User-Agent": BROWSER})
+        assert answer.status_code == 302
+        assert same_place(answer.headers.raw, followed(change.before)), (change.before, answer.headers["location"])
+
+
+def same_place(headers: list[tuple[bytes, bytes]], expected: str) -> bool:
+    """Whether a redirect leads to ``expected``: ASCII to the letter; other letters may stand percent-encoded, in any
+    charset, and hosts in punycode."""
+    location = dict((name.lower(), value) for name, value in headers)[b"location"].decode("ascii")
+    if expected.isascii():
+        return location == expected
+    fixed = [re.escape(part) for part in re.split(r"[^\x00-\x7f]+", expected)]
+    host = re.match(r"https?://[^/?#]*", expected, re.I)
+    if host and not host[0].isascii():
+        return "xn--" in location or "%" in location
+    return re.fullmatch("(?:%[0-9A-F]{2}|[ -~])+?".join(fixed), location) is not None
+
+
+async def test_every_mail_of_the_corpus_arrives_whole(relay, corpus):
+    service, host = relay
+    mails = [crlf(path.read_bytes()) for path in sorted((corpus / "eml").rglob("*.eml"))]
+    before, unread = [], 0
+    client = await asyncio.to_thread(Client, service.smtp_port)
+    for mail in mails:
+        assert (await asyncio.to_thread(client.send, mail)).startswith(b"250")
+    assert len(host.messages) == len(mails)
+    tracked = 0
+    for mail, arrived in zip(mails, host.messages, strict=True):
+        try:
+            verdict = judge(mail, arrived.content)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            unread += 1  # the standard library cannot read this one
+            continue
+        tracked += len(verdict.changes)
+        await asyncio.to_thread(check_links, service, verdict)
+        before.append(verdict)
+    assert unread < 5
+    assert tracked > 1000

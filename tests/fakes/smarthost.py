@@ -1,0 +1,195 @@
+"""A scripted smarthost on loopback: keeps every octet of what it is sent, and misbehaves at any stage when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+STAGES = ("greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "body", "after")
+
+
+@dataclass
+class Message:
+    """One transaction that was taken: the arguments of MAIL and RCPT as they came, the content with dots single."""
+
+    mail: bytes
+    recipients: list[bytes]
+    content: bytes
+
+
+@dataclass
+class Script:
+    """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle``.
+    ``when`` sees the command's line and says whether it holds; ``times`` is how often, None for ever."""
+
+    act: str
+    when: Callable[[bytes], bool] = lambda line: True
+    times: int | None = None
+
+
+@dataclass
+class FakeSmarthost:
+    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``."""
+
+    script: dict[str, Script] = field(default_factory=dict)
+    extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
+    tls: ssl.SSLContext | None = None
+    users: dict[bytes, bytes] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    commands: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    open_now: int = 0
+    most_open: int = 0
+    port: int = 0
+
+    async def __aenter__(self) -> FakeSmarthost:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        try:
+            await _Dialogue(self, reader, writer).run()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
+            pass
+        finally:
+            self.open_now -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+
+class _Gone(ConnectionError):
+    pass
+
+
+class _Dialogue:
+    def __init__(self, host: FakeSmarthost, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.host, self.reader, self.writer = host, reader, writer
+        self.mail: bytes | None = None
+        self.recipients: list[bytes] = []
+
+    async def run(self) -> None:
+        await self.say("greeting", b"", b"220 smarthost.test ESMTP")
+        while True:
+            line = (await self.reader.readuntil(b"\r\n"))[:-2]
+            self.host.commands.append(line)
+            verb = line.split(b" ")[0].upper().decode("latin-1")
+            handler = getattr(self, f"on_{verb.lower()}", None)
+            if handler is None:
+                await self.write(b"500 5.5.1 what?")
+            else:
+                await handler(line)
+
+    async def say(self, stage: str, line: bytes, usual: bytes) -> bytes:
+        """Answer at a stage; gives what was answered."""
+        script = self.host.script.get(stage)
+        if script is None or not script.when(line) or script.times == 0:
+            await self.write(usual)
+            return usual
+        if script.times is not None:
+            script.times -= 1
+        if script.act == "drop":
+            raise _Gone
+        if script.act == "reset":
+            self.writer.transport.abort()
+            raise _Gone
+        if script.act == "hang":
+            await asyncio.sleep(3600)
+        if script.act == "trickle":
+            for octet in usual + b"\r\n":
+                self.writer.write(bytes([octet]))
+                await asyncio.sleep(0.01)
+            return usual
+        reply = script.act.encode("utf-8", "surrogateescape")
+        await self.write(reply)
+        if reply.startswith(b"421"):
+            raise _Gone
+        return reply
+
+    async def write(self, reply: bytes) -> None:
+        self.writer.write(reply + b"\r\n")
+        await self.writer.drain()
+
+    async def on_ehlo(self, line: bytes) -> None:
+        offers = [offer.encode() for offer in self.host.extensions]
+        if self.host.tls is not None and self.writer.get_extra_info("ssl_object") is None:
+            offers.append(b"STARTTLS")
+        if self.host.users:
+            offers.append(b"AUTH PLAIN LOGIN")
+        lines = [b"smarthost.test", *offers]
+        usual = b"\r\n".join([*(b"250-" + each for each in lines[:-1]), b"250 " + lines[-1]])
+        await self.say("ehlo", line, usual)
+
+    async def on_helo(self, line: bytes) -> None:
+        await self.say("ehlo", line, b"250 smarthost.test")
+
+    async def on_starttls(self, line: bytes) -> None:
+        if (await self.say("starttls", line, b"220 2.0.0 go")).startswith(b"220"):
+            await self.writer.start_tls(self.host.tls)
+
+    async def on_auth(self, line: bytes) -> None:
+        _, _, initial = line.partition(b" PLAIN ")
+        taken = initial in self.host.users.values()
+        await self.say("auth", line, b"235 2.7.0 welcome" if taken else b"535 5.7.8 no")
+
+    async def on_mail(self, line: bytes) -> None:
+        if (await self.say("mail", line, b"250 2.1.0 Ok")).startswith(b"2"):
+            self.mail, self.recipients = line[10:], []
+
+    async def on_rcpt(self, line: bytes) -> None:
+        if (await self.say("rcpt", line, b"250 2.1.5 Ok")).startswith(b"2"):
+            self.recipients.append(line[8:])
+
+    async def on_data(self, line: bytes) -> None:
+        if self.mail is None or not self.recipients:
+            await self.write(b"503 5.5.1 MAIL and RCPT first")
+            return
+        if not (await self.say("data", line, b"354 go on")).startswith(b"354"):
+            return
+        content = await self.body()
+        reply = await self.say("after", line, b"250 2.0.0 Ok: taken")
+        if reply.startswith(b"2"):
+            self.host.messages.append(Message(self.mail, self.recipients, content))
+        self.mail, self.recipients = None, []
+
+    async def body(self) -> bytes:
+        script = self.host.script.get("body")
+        if script is not None and script.times != 0:
+            await self.reader.read(100)
+            await self.say("body", b"", b"")
+        buffer = bytearray(b"\r\n")
+        while True:
+            at = max(0, len(buffer) - 4)
+            chunk = await self.reader.read(1 << 20)
+            if not chunk:
+                raise _Gone
+            buffer += chunk
+            if (end := buffer.find(b"\r\n.\r\n", at)) >= 0:
+                assert end + 5 == len(buffer), "octets after the end of the data"
+                return bytes(buffer[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
+
+    async def on_rset(self, line: bytes) -> None:
+        self.mail, self.recipients = None, []
+        await self.write(b"250 2.0.0 Ok")
+
+    async def on_noop(self, line: bytes) -> None:
+        await self.write(b"250 2.0.0 Ok")
+
+    async def on_quit(self, line: bytes) -> None:
+        await self.write(b"221 2.0.0 Bye")
+        raise _Gone

@@ -1,0 +1,90 @@
+"""What is built to hurt: answered in time, in little memory, and left as it came or done right."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from relay.rewriting import html, message
+from relay.rewriting.instrument import scan
+from tests.rewriting.judge import OPTIONS, never
+
+HTML = b"Content-Type: text/html; charset=utf-8\r\n\r\n"
+MILLION = 1_000_000
+
+
+def timed(bound, work):
+    start = time.perf_counter()
+    result = work()
+    spent = time.perf_counter() - start
+    assert spent < bound, f"{spent:.2f} s"
+    return result
+
+
+def nested(levels):
+    head = b"".join(
+        b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (level, level) for level in range(levels)
+    )
+    return head + b"Content-Type: text/html\r\n\r\n<a href=http://x.test/>x</a>\r\n"
+
+
+def parts(count):
+    return b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * count + b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("mail", "reason"),
+    [
+        (nested(300), "too_deep"),
+        (parts(100_000), "too_many_parts"),
+        (b"X: " + b"=?utf-8?q?a?= " * 20_000 + b"\r\n" + HTML + b"<p>", "header_too_large"),
+        (b"\r\n" * 16_000_000, "no_html"),
+        (HTML.replace(b"\r\n\r\n", b"; " + b"x=" * 100_000 + b"\r\n\r\n") + b"<p>", None),
+        (HTML.replace(b"\r\n\r\n", b"; " + b" " * 200_000 + b"\r\n\r\n") + b"<p>", None),
+        (HTML.replace(b"\r\n\r\n", b'; a="' + b"\\" * 200_000 + b"\r\n\r\n") + b"<p>", None),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--\r\n" * 5_000_000, "too_many_parts"),
+        (b"x" * 30_000_000, "no_html"),
+        (b"x\r\n" * 8_000_000, "no_html"),
+        (b"A: b\r\n" * 4_000_000, "header_too_large"),
+        (HTML + b"<a href=http://x.test/>" * 200_000, "too_many_links"),
+        (HTML + b"<a>" * 1_000_000, "too_many_links"),
+    ],
+    ids=range(13),
+)
+def test_mail(mail, reason):
+    found = timed(3, lambda: scan(mail, OPTIONS, never))
+    assert found.reason == reason
+    timed(1, lambda: [message.get(mail, name) for name in ("From", "Subject", "X-Track-Tag")])
+    timed(1, lambda: message.remove(mail, ["Bcc", "X-Track-Tag"]))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<", "<!", "<!-", "<!--", "<!-->", "<!-- -->", "<!--[if ", "<![", "<?", "</", "</>", "&", "&#", "&#x9;", "&a",
+     "&lt", "<a ", "<a href=", "<a href='", '<a href="', "<a/", "<a =", "<b>", "<b ", "<b a=", '<b a="', "<b/ ", "= ",
+     "<script>", "<script><!--", "<script><!--<script>", "<style>", "</style", "<title>", "<plaintext>", "-", "--!",
+     "<v:x ", '"', "<img ", "<br/>", "</a ", "<a href=x>", "<p ' ", "<!--[if mso]>", "<!--[if mso]><a><![endif]-->",
+     "<!doctype '"],
+)  # fmt: skip
+def test_pages(piece):
+    text = piece * (3 * MILLION // 2 // (len(piece) + 1))
+    body = text.encode()
+    found = timed(3, lambda: scan(HTML + body, OPTIONS, never))
+    assert not (found.reason or "").startswith("error")
+    encoded = HTML.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n") + body
+    timed(4, lambda: scan(encoded, OPTIONS, never))
+    timed(3, lambda: html.unescape(text, attribute=True))
+
+
+def test_a_long_value_and_a_long_number():
+    value = "http://x.test/?" + "&#" + "9" * MILLION + ";"
+    found = timed(3, lambda: scan(HTML + f'<a href="{value}">x</a>'.encode(), OPTIONS, never))
+    assert found.links[0].url == "http://x.test/?\ufffd"
+
+
+def test_many_links_on_one_line():
+    body = b"<a href='http://x.test/'>x</a>" * 9_000
+    timed(4, lambda: scan(HTML + body, OPTIONS, never))
+    cut = b"\r\n".join([body[at : at + 900] for at in range(0, len(body), 900)])
+    timed(4, lambda: scan(HTML + cut, OPTIONS, never))
