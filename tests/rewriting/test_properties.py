@@ -13,7 +13,7 @@ from relay.rewriting import html, message
 from relay.rewriting.instrument import Options, scan
 from tests.rewriting.judge import OPTIONS, judge, never, render
 
-RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+RELAXED = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 ODD = [
     "@",
     ",",
