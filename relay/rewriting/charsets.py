@@ -96,7 +96,9 @@ def charset_of(label: str, data: bytes) -> Charset | None:
         fitting = next((each for each in _JAPANESE if _same_again(each, data)), None)
         return Charset(fitting, False) if fitting else None
     if name is not None and not _is_bytewise(name):
-        return Charset(name, False) if _same_again(name, data) else None
+        # ASCII labelled as UTF-16 decodes to ideographs; markup tells
+        fits = _same_again(name, data) and "<" in data.decode(name)
+        return Charset(name, False) if fits else None
     return Charset(None if label in _UNDECLARED else name, True)
 
 
