@@ -31,7 +31,14 @@ def _any_case(word: str) -> str:
 
 
 _TEXT = r"[^<]++|<(?![a-zA-Z/!?])|</\Z"
-_KEPT = "|".join([*map(_any_case, ("a", "area", "img", "body", "html", *_RAW_NAMES)), rf"[vV]:[^{_WS}/>]*+"])
+# each first letter once: this is looked at for every tag of a page
+_KEPT = "|".join(
+    "".join([_any_case(first), "(?:", "|".join(map(_any_case, rests)), ")"])
+    for first, rests in {
+        "a": ("", "rea"), "b": ("ody",), "h": ("tml",), "i": ("mg", "frame"), "no": ("embed", "frames"),
+        "p": ("laintext",), "s": ("tyle", "cript"), "t": ("itle", "extarea"), "x": ("mp",),
+    }.items()
+) + rf"|[vV]:[^{_WS}/>]*+"  # fmt: skip
 _CONDITIONAL = rf"[{_WS}]*+\[{_any_case('if')}"
 _BORING = (
     rf"</?+(?!(?:{_KEPT})[{_WS}/>]){_NAME}{_REST}"

@@ -26,7 +26,11 @@ class Quoted:
         if (b"= " in body or b"=\t" in body) and _PADDED.search(body):
             raise ValueError("blanks after a soft break")
         self._body = body
-        self._lines: list[bytes] = _LINES.findall(body)
+        if body.count(b"\r") == body.count(b"\r\n"):
+            self._lines = body.splitlines(keepends=True)
+        else:
+            # a bare CR ends no line
+            self._lines = _LINES.findall(body)
         self._decoded = list(map(a2b_qp, self._lines))
         self.data = b"".join(self._decoded)
         self._starts = list(accumulate(map(len, self._decoded), initial=0))

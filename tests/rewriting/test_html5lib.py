@@ -147,8 +147,8 @@ def test_vectors(corpus, name):
             run += 1
             ours = tokens(text.replace("\r\n", "\n").replace("\r", "\n"), state, case.get("lastStartTag", ""))
             theirs = expected({"output": output})
-            normal = [ascii_lower(t[:1] + [t[1].lower()] + t[2:] if "Tag" in t[0] else t) for t in theirs]
-            mine = [ascii_lower(t[:1] + [t[1].lower()] + t[2:] if "Tag" in t[0] else t) for t in ours]
+            normal = [ascii_lower([*t[:1], t[1].lower(), *t[2:]] if "Tag" in t[0] else t) for t in theirs]
+            mine = [ascii_lower([*t[:1], t[1].lower(), *t[2:]] if "Tag" in t[0] else t) for t in ours]
             if mine != normal:
                 failed.append((state, text, normal, mine))
     assert run > 0

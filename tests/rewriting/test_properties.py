@@ -108,8 +108,9 @@ def wrap(text, charset="utf-8", encoding="8bit"):
     return head.encode() + octets
 
 
-WRAPPINGS = st.sampled_from([("utf-8", "8bit"), ("utf-8", "base64"), ("utf-8", "quoted-printable"), ("utf-16", "base64"),
-                             ("utf-16-le", "base64"), ("utf-7", "8bit"), ("gb18030", "8bit")])  # fmt: skip
+WRAPPINGS = st.sampled_from([("utf-8", "8bit"), ("utf-8", "base64"), ("utf-8", "quoted-printable"),
+                             ("utf-16", "base64"), ("utf-16-le", "base64"), ("utf-7", "8bit"),
+                             ("gb18030", "8bit")])  # fmt: skip
 
 
 @RELAXED
@@ -153,7 +154,7 @@ def test_tokens_cover_the_text(page):
     """Tokens stand one after the other and leave nothing out, so that writing them back is the identity."""
     tokens = [t for t in html.walk(page) if not (t.kind == html.UNFINISHED and t.name in ("style", "title", "script"))]
     assert "".join(page[t.start : t.end] for t in tokens) == page
-    fast = [t for t in html.walk(page, skip=html.LINKS)]
+    fast = list(html.walk(page, skip=html.LINKS))
     assert set(fast) <= set(html.walk(page))
 
 
@@ -179,7 +180,7 @@ def trees(draw, depth=0):
 @given(trees())
 def test_random_trees(tree):
     raw = tree.encode()
-    found, out = judge(raw)
+    _found, out = judge(raw)
     for part in email.message_from_bytes(out).walk():
         if part.get_content_disposition() == "attachment":
             assert b"track.test" not in part.as_bytes()
