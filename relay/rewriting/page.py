@@ -63,8 +63,14 @@ class _Reader:
         for anchor in self.open.values():
             anchor.content = (anchor.content[0], min(len(self.text), anchor.content[0] + _LABEL_SOURCE))
         body, root = self.ends["body"], self.ends["html"]
-        self.page.pixel_at = body if body >= 0 else root if root >= 0 else self.unfinished
+        self.page.pixel_at = body if body >= 0 else root if root >= 0 else self._end()
         return self.page
+
+    def _end(self) -> int:
+        """The end of the page, before its last line end: a pixel behind that would need a line end of its own."""
+        if self.unfinished < len(self.text):
+            return self.unfinished
+        return len(self.text.removesuffix("\n").removesuffix("\r")) if self.text.endswith("\n") else len(self.text)
 
     def _read(self, start: int, end: int, hidden: bool) -> None:
         for token in html.walk(self.text, start, end, html.LINKS):

@@ -16,6 +16,7 @@ _PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
 _UNIT = re.compile(rb"=([0-9A-Fa-f]{2})|(=(?:\r?\n|\Z))|(.)", re.DOTALL)
 _SPECIAL = re.compile(rb"[^ -<>-~]")
 _WIDTH = 76
+_BLOCK = 4096
 
 
 class Quoted:
@@ -26,16 +27,17 @@ class Quoted:
         if (b"= " in body or b"=\t" in body) and _PADDED.search(body):
             raise ValueError("blanks after a soft break")
         self._body = body
-        if body.count(b"\r") == body.count(b"\r\n"):
-            self._lines = body.splitlines(keepends=True)
-        else:
-            # a bare CR ends no line
-            self._lines = _LINES.findall(body)
-        self._decoded = list(map(a2b_qp, self._lines))
-        self.data = b"".join(self._decoded)
-        self._starts = list(accumulate(map(len, self._decoded), initial=0))
-        self._at = list(accumulate(map(len, self._lines), initial=0))
-        self._details: dict[int, list[tuple[int, int]] | None] = {}
+        # blocks of whole lines: a bomb of bare line ends makes few objects, and only blocks with an edit are split
+        blocks, at = [], 0
+        while at < len(body):
+            end = body.find(b"\n", at + _BLOCK) + 1 or len(body)
+            blocks.append(body[at:end])
+            at = end
+        decoded = list(map(a2b_qp, blocks))
+        self.data = b"".join(decoded)
+        self._starts = list(accumulate(map(len, decoded), initial=0))
+        self._at = list(accumulate(map(len, blocks), initial=0))
+        self._blocks: dict[int, _Lines | None] = {}
         self._eol = b"\r\n" if b"\r\n" in body or b"\n" not in body else b"\n"
 
     def template(self, edits: Sequence[Edit]) -> Template | None:
@@ -72,13 +74,35 @@ class Quoted:
         if offset < 0:
             return None
         number = bisect_right(self._starts, offset) - 1
+        start, size = self._starts[number], self._starts[number + 1] - self._starts[number]
+        if number not in self._blocks:
+            lines = _Lines(self._body[self._at[number] : self._at[number + 1]])
+            self._blocks[number] = lines if lines.starts[-1] == size else None
+        block = self._blocks[number]
+        span = block.span(offset - start) if block else None
+        return (self._at[number] + span[0], self._at[number] + span[1]) if span else None
+
+
+class _Lines:
+    """The lines of one block, with the offset of each, decoded and encoded."""
+
+    def __init__(self, block: bytes) -> None:
+        self.lines: list[bytes] = _LINES.findall(block)
+        self.decoded = list(map(a2b_qp, self.lines))
+        self.starts = list(accumulate(map(len, self.decoded), initial=0))
+        self.at = list(accumulate(map(len, self.lines), initial=0))
+        self._details: dict[int, list[tuple[int, int]] | None] = {}
+
+    def span(self, offset: int) -> tuple[int, int] | None:
+        """Where one decoded octet stands in the encoded block; None where its line is not what it seems."""
+        number = bisect_right(self.starts, offset) - 1
         if number not in self._details:
-            self._details[number] = _detail(self._lines[number], self._decoded[number])
+            self._details[number] = _detail(self.lines[number], self.decoded[number])
         detail = self._details[number]
         if detail is None:
             return None
-        start, end = detail[offset - self._starts[number]]
-        return self._at[number] + start, self._at[number] + end
+        start, end = detail[offset - self.starts[number]]
+        return self.at[number] + start, self.at[number] + end
 
 
 def _detail(line: bytes, decoded: bytes) -> list[tuple[int, int]] | None:

@@ -88,3 +88,9 @@ def test_many_links_on_one_line():
     timed(4, lambda: scan(HTML + body, OPTIONS, never))
     cut = b"\r\n".join([body[at : at + 900] for at in range(0, len(body), 900)])
     timed(4, lambda: scan(HTML + cut, OPTIONS, never))
+
+
+def test_bare_line_ends_in_quoted_printable():
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+    found = timed(2, lambda: scan(head + b"\r\n" * 8_000_000, OPTIONS, never))
+    assert found.pixels
