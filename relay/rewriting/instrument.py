@@ -188,6 +188,8 @@ class _Scanner:
         text = charset.text(data) if charset else None
         if charset is None or text is None:
             raise _Skip("charset_not_exact")
+        if not text.strip():
+            raise _Skip("empty")
         try:
             found = page.read(text)
         except page.TooMany:

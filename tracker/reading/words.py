@@ -22,6 +22,7 @@ UNTRACKED = {
     "nothing_to_track": "The mail holds no link to track and no place for a pixel.",
     "charset_not_exact": "The HTML part's charset cannot be reproduced byte for byte, so it was left alone.",
     "encoding_not_exact": "The HTML part's transfer encoding cannot be reproduced byte for byte, so it was left alone.",
+    "empty": "The HTML part is empty, so there is nothing to track.",
     "no_links": "The mail holds no web link, and open tracking is off.",
     "already_tracked": "Every link of this mail is a tracking link of ours already, so nothing was wrapped twice.",
     "click_tracking_off": "Click tracking is switched off for this sender, or by this mail's own headers.",
