@@ -149,7 +149,6 @@ def test_positions_count_on_across_leaves_and_every_leaf_has_a_pixel():
         ("</body><p></body>\r\n", "</body>\r\n"),
         ("<p>x<style></body>", "<style></body>"),
         ("<p>x<a href='</body>", "<a href='</body>"),
-        ("", ""),
     ],
 )
 def test_the_pixels_place(page, before):
