@@ -13,7 +13,7 @@ import structlog
 from relay.config import Config
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.envelope import Copy, Target, Verdict
-from relay.instrumenting import Plan, ours, plan
+from relay.instrumenting import Plan, plan
 from relay.reception.replies import SmtpError
 from relay.reception.smtpd import Submission
 from relay.rewriting import message
@@ -44,7 +44,6 @@ class Acceptance:
         self._delivery = delivery
         self._recorder = recorder
         self._clock = clock
-        self._is_ours = ours(keyring)
 
     async def accept(self, submission: Submission) -> str:
         """Relay one mail; answers with its id. Raises SmtpError where the client must keep it or is told no."""
@@ -66,7 +65,7 @@ class Acceptance:
 
     def _plan(self, submission: Submission) -> Plan:
         config = self._config
-        return plan(submission.content, submission.mail_from, config.senders, config.tracker.public_url, self._is_ours)
+        return plan(submission.content, submission.mail_from, config.senders, config.tracker.public_url, self._keyring)
 
     def _copies(self, submission: Submission, decided: Plan, trace: bytes, id: UUID) -> list[Copy]:
         """What goes to the smarthost: one copy a recipient where they differ, else one for all."""

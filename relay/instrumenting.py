@@ -14,10 +14,13 @@ from uuid import UUID
 from relay.config import SenderConfig
 from relay.reception.senders import REMOVED_HEADERS, Profile, profile_for
 from relay.rewriting import message
-from relay.rewriting.instrument import Options, Scan, scan
+from relay.rewriting.instrument import MAX_LINKS, Options, Scan, scan
 from tracker.errors import BadToken
 from tracker.model import Link
 from tracker.tokens import Click, Keyring, Mirror, Open, OptOut
+
+MOST_RECIPIENTS = 1_000_000_000
+"""Ordinals are taken to stay below this when a tracked URL's length is foretold."""
 
 _OURS = re.compile(r"https?://[^?#]*/([ocum])/([A-Za-z0-9_-]{20,})(?:\.gif)?", re.ASCII | re.IGNORECASE)
 _PURPOSES: dict[str, Any] = {"o": Open, "c": Click, "u": OptOut, "m": Mirror}
@@ -61,9 +64,7 @@ class Plan:
         return self.scan.render(click, f"{self.tracking_url}/o/{keyring.seal(Open(id, recipient))}.gif")
 
 
-def plan(
-    content: bytes, reverse_path: str, senders: Sequence[SenderConfig], public_url: str, is_ours: Callable[[str], bool]
-) -> Plan:
+def plan(content: bytes, reverse_path: str, senders: Sequence[SenderConfig], public_url: str, keyring: Keyring) -> Plan:
     """Decide what to do with a mail. Never raises for anything that a mail can hold."""
     profile = profile_for(senders, reverse_path, lambda name: message.get(content, name))
     mail = message.remove(content, REMOVED_HEADERS)
@@ -73,7 +74,13 @@ def plan(
     tracking_url = settings.tracking_url or public_url
     if not reverse_path:
         return Plan(mail, profile, None, "null_reverse_path", tracking_url)
-    found = scan(mail, Options(tracking_url, profile.open_tracking, profile.click_tracking), is_ours)
+
+    def measure(target: str) -> int:
+        longest = Click(UUID(int=0), MOST_RECIPIENTS, MAX_LINKS, target)
+        return len(f"{tracking_url}/c/{keyring.seal(longest)}")
+
+    options = Options(tracking_url, profile.open_tracking, profile.click_tracking, measure)
+    found = scan(mail, options, ours(keyring))
     reason = None if found.instrumented else found.reason or "tracking_off"
     return Plan(mail, profile, found, reason, tracking_url)
 

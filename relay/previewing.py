@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.config import Config
-from relay.instrumenting import Plan, ours, plan
+from relay.instrumenting import Plan, plan
 from relay.keys import read_signing_key
 from relay.reception.senders import first_address
 from relay.rewriting import message
@@ -63,7 +63,7 @@ def preview(config: Config, content: bytes, sender: str | None, recipient: str |
     keyring = _keyring(config)
     reverse_path = first_address(message.get(content, "From") or "") if sender is None else sender
     to = recipient or first_address(message.get(content, "To") or "")
-    found = plan(content, reverse_path, config.senders, config.tracker.public_url, ours(keyring))
+    found = plan(content, reverse_path, config.senders, config.tracker.public_url, keyring)
     return Preview(found, to, found.copy_for(1, new_id(), keyring))
 
 

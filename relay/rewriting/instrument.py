@@ -35,7 +35,7 @@ _PLAIN = ("", "7bit", "8bit", "binary")
 @dataclass(frozen=True, slots=True)
 class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
-    tracked URL for a target, an upper bound of it where None."""
+    tracked URL for a target, and is asked where an upper bound of it is over the limit."""
 
     tracking_url: str
     open_tracking: bool
@@ -44,9 +44,8 @@ class Options:
 
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
-        if self.measure is not None:
-            return self.measure(target)
-        return len(self.tracking_url) + 3 + (len(target) + _TOKEN_OVERHEAD + 2) // 3 * 4
+        bound = len(self.tracking_url) + 3 + (len(target) + _TOKEN_OVERHEAD + 2) // 3 * 4
+        return bound if bound <= MAX_URL or self.measure is None else self.measure(target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,45 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 
 import pytest
 
+from tests.e2e.client import connected
 from tests.e2e.harness import Tracepost, tracepost
 from tests.e2e.judge import Verdict, followed, judge
 from tests.fakes.smarthost import FakeSmarthost
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
-
-
-class Client:
-    """A bare SMTP client that sends exactly the octets it is given."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb")
-        self._reply()
-        self.command(b"EHLO client.test")
-
-    def command(self, line: bytes) -> bytes:
-        self._socket.sendall(line + b"\r\n")
-        return self._reply()
-
-    def send(self, mail: bytes) -> bytes:
-        assert self.command(b"MAIL FROM:<sender@example.com> BODY=8BITMIME").startswith(b"250")
-        assert self.command(b"RCPT TO:<ann@example.net>").startswith(b"250")
-        assert self.command(b"DATA").startswith(b"354")
-        stuffed = re.sub(rb"(?m)^\.", b"..", mail)
-        self._socket.sendall(stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n")
-        return self.command(b".")
-
-    def _reply(self) -> bytes:
-        while True:
-            line = self._file.readline()
-            assert line, "the service closed the connection"
-            if line[3:4] != b"-":
-                return line
 
 
 def crlf(raw: bytes) -> bytes:
@@ -82,9 +52,9 @@ def same_place(headers: list[tuple[bytes, bytes]], expected: str) -> bool:
 async def test_every_mail_of_the_corpus_arrives_whole(relay, corpus):
     service, host = relay
     mails = [crlf(path.read_bytes()) for path in sorted((corpus / "eml").rglob("*.eml"))]
-    client = await asyncio.to_thread(Client, service.smtp_port)
-    for mail in mails:
-        assert (await asyncio.to_thread(client.send, mail)).startswith(b"250")
+    async with connected(service.smtp_port) as client:
+        for mail in mails:
+            assert (await asyncio.to_thread(client.send, mail)).startswith(b"250")
     assert len(host.messages) == len(mails)
     verdicts = [judge(mail, arrived.content) for mail, arrived in zip(mails, host.messages, strict=True)]
     for verdict in verdicts:

@@ -75,7 +75,8 @@ def test_noise_opens_to_nothing(noise):
 def test_a_token_shows_nothing_readable():
     claim = OptOut(UUID(int=1), 1, "news@example.com", "ann@example.net")
     raw = base64.urlsafe_b64decode(RING.seal(claim) + "==")
-    assert b"example" not in raw and b"ann" not in raw
+    assert b"example" not in raw
+    assert b"ann" not in raw
 
 
 def test_the_url_is_compressed_where_that_is_shorter():
