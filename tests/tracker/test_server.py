@@ -48,7 +48,7 @@ def serving(folder: Path, **changes: object) -> Iterator[tuple[str, int]]:
             uvicorn.Config(app, port=0, log_level="error", lifespan="off", server_header=False, proxy_headers=False)
         )
         serve = asyncio.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for
+        while not server.started:
             await asyncio.sleep(0.01)
         place.append(server.servers[0].sockets[0].getsockname()[1])
         ready.set()
