@@ -113,7 +113,7 @@ class _Dialogue:
         if script.act == "trickle":
             for octet in usual + b"\r\n":
                 self.writer.write(bytes([octet]))
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.002)
             return usual
         reply = script.act.encode("utf-8", "surrogateescape")
         await self.write(reply)
