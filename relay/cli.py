@@ -86,6 +86,8 @@ def preview(
             out.write_bytes(found.copy)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
+    except TracepostError as error:
+        fail(str(error))
     click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.as_text())
 
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from tracker.errors import KeyFileError
 from tracker.tokens import KEY_BYTES, format_key, parse_key
 
 SIGNING_KEY_FILE = "signing.key"
@@ -19,19 +20,27 @@ def new_signing_key() -> str:
 
 
 def read_signing_key(data_dir: Path) -> bytes | None:
-    """The signing key kept in ``data_dir``, None where none is. Raises ValueError for a damaged one."""
+    """The signing key kept in ``data_dir``, None where none is. Raises KeyFileError for a damaged one."""
     path = data_dir / SIGNING_KEY_FILE
-    return parse_key(path.read_text("ascii", "replace")) if path.exists() else None
+    return _parsed(path, path.read_text("ascii", "replace")) if path.exists() else None
 
 
 def kept_signing_key(data_dir: Path) -> bytes:
-    """The signing key kept in ``data_dir``, made at the first call."""
-    return parse_key(_kept(data_dir / SIGNING_KEY_FILE, new_signing_key))
+    """The signing key kept in ``data_dir``, made at the first call. Raises KeyFileError for a damaged one."""
+    path = data_dir / SIGNING_KEY_FILE
+    return _parsed(path, _kept(path, new_signing_key))
 
 
 def kept_api_key(data_dir: Path) -> str:
     """The API key kept in ``data_dir``, made at the first call."""
     return _kept(data_dir / API_KEY_FILE, lambda: secrets.token_urlsafe(24))
+
+
+def _parsed(path: Path, text: str) -> bytes:
+    try:
+        return parse_key(text)
+    except ValueError as error:
+        raise KeyFileError(f"{path}: {error}; put the right one back, or links already sent will break") from None
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
@@ -54,4 +63,4 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return path.read_text("ascii").strip()
+    return path.read_text("ascii", "replace").strip()

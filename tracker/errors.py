@@ -15,6 +15,10 @@ class ConfigError(TracepostError):
         self.problems = problems
 
 
+class KeyFileError(TracepostError):
+    """A kept key cannot be used as it stands."""
+
+
 class BadToken(TracepostError):
     """A token was not sealed by any of our keys, or is of another purpose."""
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from relay.reception.replies import SmtpError, bad_syntax
 
+# Its parts cannot match the same octets in two ways: a line of commas must not cost exponential time.
 _PATH = re.compile(
-    r'[ \t]*(?:<((?:@[^<>:\s"]+(?:,@[^<>:\s"]+)*:)?)((?:"(?:[^"\\\r\n]|\\[ -~])*"|[^<>"\s\\])*)>'
+    r'[ \t]*(?:<((?:@[^<>:\s",@]+(?:,@[^<>:\s",@]+)*:)?)((?:"(?:[^"\\\r\n]|\\[ -~])*"|[^<>"\s\\])*)>'
     r'|([^<>"\s\\]+))(?:[ \t]+(.*))?'
 )
-_LOCAL = re.compile(r'"(?:[^"\\]|\\.)*"|[^\x00-\x20\x7f"(),:;<>@\[\\\]]+')
-_DOMAIN = re.compile(r"\[[^\s\[\]\\<>]+\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+")
+_LOCAL = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"|[^\x00-\x20\x7f"(),:;<>@\[\\\]]+')
+_DOMAIN = re.compile(r"\[[!-Z^-~]+\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]+")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*", re.I)
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 LONGEST_LOCAL_PART = 256
