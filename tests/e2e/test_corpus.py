@@ -4,8 +4,11 @@ lead where a browser would have gone."""
 from __future__ import annotations
 
 import asyncio
+import base64
+import quopri
 import re
 
+import lxml.html
 import pytest
 
 from tests.e2e.client import connected
@@ -61,3 +64,60 @@ async def test_every_mail_of_the_corpus_arrives_whole(relay, corpus):
         await asyncio.to_thread(check_links, service, verdict)
     assert sum(len(verdict.changes) for verdict in verdicts) > 500
     assert sum(len(verdict.pixels) for verdict in verdicts) > 100
+
+
+def wrapped(html: bytes, encoding: str) -> bytes:
+    """A page as the HTML part of a mail beside a text part."""
+    bodies = {"quoted-printable": quopri.encodestring, "base64": base64.encodebytes, "8bit": lambda octets: octets}
+    head = "From: news@example.com\nMessage-ID: <page@example.com>\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n"
+    head += 'MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary="=_b=="\n\n--=_b==\n'
+    head += "Content-Type: text/plain\n\nhttps://example.org/\n--=_b==\nContent-Type: text/html; charset=utf-8\n"
+    head += f"Content-Transfer-Encoding: {encoding}\n\n"
+    return crlf(head.encode() + bodies[encoding](html) + b"\n--=_b==--\n")
+
+
+def web_links(html: str) -> int:
+    """Every http(s) a, area and VML href that lxml finds in a page and, one by one, in its conditional comments."""
+    pages = [html, *re.findall(r"<!--\s*\[if(?:[^>]*)>(.*?)<!\[endif\]-->", html, re.S | re.I)]
+    count = 0
+    for page in pages:
+        if not page.strip():
+            continue
+        parser = lxml.html.HTMLParser(encoding="utf-8")
+        tree = lxml.html.document_fromstring(
+            (page if page is html else f"<p>{page}").encode(), parser=parser, ensure_head_body=True
+        )
+        for element in tree.iter():
+            if isinstance(element.tag, str) and (element.tag in ("a", "area") or element.tag.startswith("v:")):
+                href = re.sub(r"[\t\r\n]", "", element.get("href") or "").strip().lower()
+                count += href.startswith(("http://", "https://")) and "{{" not in href
+    return count
+
+
+@pytest.mark.parametrize("encoding", ["quoted-printable", "base64", "8bit"])
+async def test_every_page_of_the_corpus_is_tracked_and_whole(relay, corpus, encoding):
+    service, host = relay
+    pages = [path.read_bytes() for path in sorted((corpus / "html").rglob("*.html"))]
+    pages = [page for page in pages if is_utf8(page)]
+    mails = [wrapped(page, encoding) for page in pages]
+    async with connected(service.smtp_port) as client:
+        for mail in mails:
+            assert (await asyncio.to_thread(client.send, mail)).startswith(b"250")
+    verdicts = [judge(mail, arrived.content) for mail, arrived in zip(mails, host.messages, strict=True)]
+    for verdict in verdicts[:: 1 if encoding == "base64" else 20]:
+        await asyncio.to_thread(check_links, service, verdict)
+    long_lines = [encoding == "8bit" and any(len(line) > 600 for line in page.splitlines()) for page in pages]
+    wrong = [
+        number
+        for number, (page, verdict, long) in enumerate(zip(pages, verdicts, long_lines, strict=True))
+        if not long and len(verdict.changes) != web_links(page.decode()) and page.strip()
+    ]
+    assert not wrong, [(pages[n][:60], len(verdicts[n].changes), web_links(pages[n].decode())) for n in wrong]
+    assert sum(len(verdict.pixels) for verdict in verdicts) > len(pages) * 0.95
+
+
+def is_utf8(octets: bytes) -> bool:
+    try:
+        return "\0" not in octets.decode()
+    except UnicodeError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -98,3 +99,15 @@ def test_a_key_survives_its_text_form():
 def test_a_keyring_needs_a_key():
     with pytest.raises(ValueError, match="at least one"):
         Keyring([])
+
+
+@pytest.mark.long
+def test_a_million_altered_tokens_open_to_nothing():
+    random = Random(1)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for number in range(1_000_000):
+        token = list(RING.seal(Click(UUID(int=number), 1, number % 30, f"https://example.org/{number}")))
+        at = random.randrange(len(token))
+        token[at] = random.choice(alphabet.replace(token[at], ""))
+        with pytest.raises(BadToken):
+            RING.open(Click, "".join(token))
