@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import quopri
 import sys
+
+sys.path.pop(0)  # this folder would hide the standard library's html
+
+import quopri
 import time
 from collections.abc import Callable
 from pathlib import Path
