@@ -31,15 +31,18 @@ class DataReader:
         buffer, start = self._buffer, len(self._buffer)
         buffer += chunk
         end = buffer.find(_END, max(0, start - len(_END) + 1))
-        if end >= 0:
+        ended = end >= 0
+        if ended:
             self.rest = bytes(memoryview(buffer)[end + len(_END) :])
             del buffer[end + 2 :]
+            self._stuffed -= start > end + 2  # the last dot came with an earlier chunk and was taken for a doubled one
         self._stuffed += buffer.count(b"\r\n.", max(0, start - 2))
-        if len(buffer) - 2 - self._stuffed > self._limit:
+        # Until the end is there, a CR behind a dot may belong to it and not to the content.
+        if len(buffer) - 2 - self._stuffed > self._limit + (not ended):
             self.too_large = True
         if self.too_large:
             del buffer[: -(len(_END) - 1)]
-        return end >= 0
+        return ended
 
     def content(self) -> bytes:
         """The data, its line ends included, dots that were doubled for the transport made single again."""
@@ -51,10 +54,10 @@ class DataReader:
         del self._buffer[: -(len(_END) - 1)]
 
 
-def has_bare_newlines(content: bytes) -> bool:
-    """Whether a CR or LF stands alone."""
-    pairs = content.count(b"\r\n")
-    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+def normalized_size(content: bytes) -> int | None:
+    """The octets of the content with every CR, LF and CRLF made one CRLF; None where none stands alone."""
+    pairs, feeds, returns = content.count(b"\r\n"), content.count(b"\n"), content.count(b"\r")
+    return None if feeds == returns == pairs else len(content) + feeds + returns - 2 * pairs
 
 
 def normalize_newlines(content: bytes) -> bytes:

@@ -11,15 +11,16 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from aiosmtpd.smtp import SMTP
 
 from relay.reception import dialogue
-from relay.reception.data import DataReader, has_bare_newlines, normalize_newlines
+from relay.reception.data import DataReader, normalize_newlines, normalized_size
+from relay.reception.incoming import Incoming
 from relay.reception.replies import SmtpError, bad_syntax, local_trouble, one_line
+from relay.reception.submission import Accept, Submission
 
 if TYPE_CHECKING:
     from relay.config import RelayConfig
@@ -27,37 +28,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd would log addresses and, in DEBUG, bodies
 
+__all__ = ["Session", "SmtpServer", "Submission"]
+
+SHUTTING_DOWN = "421 4.3.2 Shutting down; please come back"
 LONGEST_COMMAND = 4096
 """Octets of a command line; RFC 5321 asks for 512, extensions for up to some 1,500."""
-_CHUNK = 1 << 30  # all that the stream reader holds: what follows the data can be given back to it
 _DRAIN_SECONDS = 30.0
+_LINGER_SECONDS = 5.0
 
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One mail as it was handed to us. ``mail_from`` is empty for the null reverse-path; options are the ESMTP
-    parameters of MAIL and of each RCPT; ``trusted``: from a network that may relay, or authenticated."""
-
-    peer: str
-    helo: str
-    esmtp: bool
-    tls: bool
-    user: str | None
-    trusted: bool
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    mail_options: dict[str, str | None]
-    rcpt_options: tuple[dict[str, str | None], ...]
-    content: bytes
-
-    @property
-    def smtputf8(self) -> bool:
-        """Whether the client asked for internationalised mail (RFC 6531)."""
-        return "SMTPUTF8" in self.mail_options
-
-
-Accept = Callable[[Submission], Awaitable[str]]
-"""Takes a mail and answers with its id; raises SmtpError to refuse it."""
+T = TypeVar("T")
 
 
 class SmtpServer:
@@ -103,15 +82,15 @@ class SmtpServer:
             session.abort()
         self._servers.clear()
 
-    def refusal(self, peer: str) -> SmtpError | None:
+    def refusal(self, peer: str) -> str | None:
         """Why a client from this address is not taken now, None if it is."""
         limits = self.config.limits
         if self.stopping:
-            return SmtpError(421, "4.3.2", "Shutting down; please come back")
+            return SHUTTING_DOWN
         if len(self.sessions) > limits.connections:
-            return SmtpError(421, "4.7.0", "Too many connections; please come back later")
+            return "421 4.7.0 Too many connections; please come back later"
         if sum(session.peer == peer for session in self.sessions) > limits.connections_per_address:
-            return SmtpError(421, "4.7.0", "Too many connections from your address; please come back later")
+            return "421 4.7.0 Too many connections from your address; please come back later"
         return None
 
 
@@ -135,6 +114,7 @@ class Session(SMTP):
         self.trusted = False
         self.task: asyncio.Task[None] | None = None
         self._waiting = False
+        self._progress = False
         self._idle_commands = 0
         self._deadline: float | None = None
         self._helo: str | None = None
@@ -150,6 +130,7 @@ class Session(SMTP):
         self.trusted = _within(self.peer, self.server.config.allow_networks)
         self.server.sessions.add(self)
         super().connection_made(transport)
+        self._incoming = Incoming(self._reader, LONGEST_COMMAND)
         self.task = self._handler_coroutine
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -170,22 +151,22 @@ class Session(SMTP):
         try:
             refusal = self.server.refusal(self.peer)
             if refusal is not None:
-                raise _Goodbye(refusal.reply)
+                raise _Goodbye(refusal)
             await self._say(f"220 {self.server.hostname} ESMTP Tracepost")
             while True:
                 await self._turn(await self._command())
         except _Goodbye as goodbye:
             if goodbye.reply:
                 await self._say_last(goodbye.reply)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, EOFError):
+            pass  # the client has gone
         except Exception:
             log.exception("a session failed", peer=self.peer)
         finally:
             self.server.sessions.discard(self)
-            self._writer.close()
+            self._hang_up()
 
-    async def _turn(self, line: bytes) -> None:
+    async def _turn(self, line: bytes | None) -> None:
         """Answer one command."""
         try:
             reply = await self._answer(line)
@@ -193,10 +174,11 @@ class Session(SMTP):
             if error.cause is not None:
                 log.warning("refused", peer=self.peer, reply=error.reply, cause=repr(error.cause))
             reply = error.reply
-        except (_Goodbye, ConnectionError, asyncio.IncompleteReadError):
+        except (_Goodbye, OSError, EOFError):
             raise
         except Exception as error:
             reply = await self.handle_exception(error)
+        self._count(reply)
         await self._say(reply)
 
     async def handle_exception(self, error: Exception) -> str:
@@ -204,42 +186,30 @@ class Session(SMTP):
         log.error("a command failed", peer=self.peer, exc_info=error)
         return local_trouble(error).reply
 
-    async def _answer(self, line: bytes) -> str:
+    async def _answer(self, line: bytes | None) -> str:
+        if line is None:
+            raise SmtpError(500, "5.5.2", "This line is too long")
         verb, argument = _split(line)
         handler = self._VERBS.get(verb)
         if handler is None:
-            self._count_idle()
             raise SmtpError(500, "5.5.1", "This command is not known here")
-        if verb not in ("MAIL", "RCPT", "DATA"):
-            self._count_idle()
         return await handler(self, argument)
 
-    def _count_idle(self) -> None:
-        self._idle_commands += 1
+    def _count(self, reply: str) -> None:
+        """Count a command that brought no mail nearer: all but MAIL, RCPT and DATA that were taken."""
+        taken, self._progress = self._progress, False
+        if not taken:
+            self._idle_commands += 1
         if self._idle_commands > self.server.config.limits.commands:
             raise _Goodbye("421 4.7.0 Too many commands without a mail; please come back later")
 
-    async def _command(self) -> bytes:
-        """The next command line, less its CRLF; only CRLF ends it."""
-        while True:
-            try:
-                line = await self._wait(self._reader.readuntil(b"\r\n"))
-            except asyncio.LimitOverrunError:
-                await self._skip_line()
-            else:
-                if len(line) <= LONGEST_COMMAND:
-                    return line[:-2]
-            await self._say("500 5.5.2 This line is too long")
+    async def _command(self) -> bytes | None:
+        """The next command line, less its CRLF; None for one that was too long."""
+        if self.server.stopping and self._mail_from is None:
+            raise _Goodbye(SHUTTING_DOWN)
+        return await self._wait(self._incoming.line())
 
-    async def _skip_line(self) -> None:
-        while True:
-            try:
-                await self._wait(self._reader.readuntil(b"\r\n"))
-                return
-            except asyncio.LimitOverrunError as error:
-                await self._reader.readexactly(error.consumed)
-
-    async def _wait(self, reading: Awaitable[bytes]) -> bytes:
+    async def _wait(self, reading: Awaitable[T]) -> T:
         """What the client sends next, within the limits of time."""
         limits, now = self.server.config.limits, self.loop.time()
         seconds = limits.idle if self._deadline is None else min(limits.idle, max(0.0, self._deadline - now))
@@ -254,19 +224,28 @@ class Session(SMTP):
 
     async def _say(self, reply: str) -> None:
         self._writer.write(reply.encode("ascii", "replace") + b"\r\n")
-        await self._writer.drain()
+        # A client that reads nothing has as long as one that says nothing; TimeoutError is an OSError.
+        async with asyncio.timeout(self.server.config.limits.idle):
+            await self._writer.drain()
 
     async def _say_last(self, reply: str) -> None:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_LINGER_SECONDS):
                 await self._say(reply)
-        except (OSError, TimeoutError):
+        except OSError:
             pass
+
+    def _hang_up(self) -> None:
+        """Close; what the client does not fetch soon is thrown away."""
+        transport = self._writer.transport
+        self._writer.close()
+        if transport.get_write_buffer_size():
+            self.loop.call_later(_LINGER_SECONDS, transport.abort)
 
     def dismiss(self) -> None:
         """Send the client away if it waits between two mails."""
         if self._waiting and self._mail_from is None and self.transport is not None:
-            self._writer.write(b"421 4.3.2 Shutting down; please come back\r\n")
+            self._writer.write(SHUTTING_DOWN.encode() + b"\r\n")
             self._writer.close()
 
     def abort(self) -> None:
@@ -319,6 +298,7 @@ class Session(SMTP):
             raise SmtpError(550, "5.6.7", "This address needs SMTPUTF8")
         self._mail_from, self._mail_options = path.address, dict(path.parameters)
         self._deadline = self.loop.time() + self.server.config.limits.transaction
+        self._progress = True
         return "250 2.1.0 Ok"
 
     async def _rcpt_verb(self, argument: str | None) -> str:
@@ -333,6 +313,7 @@ class Session(SMTP):
             raise SmtpError(452, "4.5.3", "Too many recipients; send the others in another mail")
         self._rcpt_tos.append(path.address)
         self._rcpt_options.append(dict(path.parameters))
+        self._progress = True
         return "250 2.1.5 Ok"
 
     async def _data_verb(self, argument: str | None) -> str:
@@ -350,41 +331,53 @@ class Session(SMTP):
         finally:
             self.server.memory -= held
             self._reset()
-        self._idle_commands = 0
+        self._idle_commands, self._progress = 0, True
         return f"250 2.0.0 Ok: queued as {queued}"
 
     async def _read_data(self) -> tuple[bytes, int]:
         """The mail, and the octets that it holds of the memory of all sessions."""
-        limit, budget = self.server.config.max_message_size, self.server.config.limits.memory
-        reader = DataReader(limit)
-        held, crowded, done = 0, False, False
+        reader = DataReader(self.server.config.max_message_size)
+        self.server.memory += reader.held
         try:
-            while not done:
-                chunk = await self._wait(self._reader.read(_CHUNK))
-                if not chunk:
-                    raise _Goodbye
-                done = reader.feed(chunk)
-                self.server.memory += reader.held - held
-                held = reader.held
-                if self.server.memory > budget and not reader.too_large:
-                    crowded = True
-                    reader.discard()
-            if reader.rest:
-                self._reader.feed_data(reader.rest)
+            crowded = await self._feed(reader)
             if crowded:
                 raise SmtpError(452, "4.3.1", "Too much mail is under way here; please try again later")
             if reader.too_large:
-                raise too_large(limit)
-            return self._clean(reader.content()), held
+                raise too_large(self.server.config.max_message_size)
+            return self._clean(reader.content()), reader.held
         except BaseException:
-            self.server.memory -= held
+            self.server.memory -= reader.held
             raise
 
+    async def _feed(self, reader: DataReader) -> bool:
+        """Read on to the end of the data; True where the memory of all sessions did not suffice to keep it."""
+        crowded, done = False, False
+        while not done:
+            chunk = await self._wait(self._incoming.chunk())
+            before = reader.held
+            try:
+                done = reader.feed(chunk)
+            except Exception as error:
+                # The client is in the midst of its data: nothing that it sends may be read as commands.
+                log.error("data cannot be read", peer=self.peer, exc_info=error)
+                raise _Goodbye("421 4.3.0 Something failed here; please try again later") from error
+            finally:
+                self.server.memory += reader.held - before
+            if self.server.memory > self.server.config.limits.memory and not reader.too_large:
+                crowded, before = True, reader.held
+                reader.discard()
+                self.server.memory += reader.held - before
+        self._incoming.give_back(reader.rest)
+        return crowded
+
     def _clean(self, content: bytes) -> bytes:
-        if not has_bare_newlines(content):
+        size = normalized_size(content)
+        if size is None:
             return content
         if self.server.config.bare_newlines == "reject" or not self.trusted:
             raise SmtpError(550, "5.6.11", "This mail holds a bare CR or LF; lines must end in CR LF")
+        if size > self.server.config.max_message_size:
+            raise too_large(self.server.config.max_message_size)
         return normalize_newlines(content)
 
     def _submission(self, content: bytes) -> Submission:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.reception.data import DataReader, has_bare_newlines, normalize_newlines
+from relay.reception.data import DataReader, normalize_newlines, normalized_size
 
 octets = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x", b"\0", b"\r\n.", b"\r\n..", b"\xff"])).map(
     b"".join
@@ -47,14 +47,26 @@ def test_any_chunking_gives_what_a_reading_by_line_gives(stream, cuts):
         assert (reader.content(), reader.rest) == expected
 
 
-@given(octets, st.lists(st.integers(0, 60)))
-def test_what_is_thrown_away_ends_at_the_same_place(stream, cuts):
+@given(octets, st.lists(st.integers(0, 60)), st.integers(0, 40))
+def test_the_limit_is_exact_and_what_is_thrown_away_ends_at_the_same_place(stream, cuts, limit):
     expected = slow_reference(stream)
-    reader = read(stream, cuts, limit=3)
+    reader = read(stream, cuts, limit)
     assert (reader is None) == (expected is None)
     if reader is not None and expected is not None:
         assert reader.rest == expected[1]
-        assert reader.too_large == (len(expected[0]) > 3) or reader.too_large
+        assert reader.too_large == (len(expected[0]) > limit)
+
+
+@pytest.mark.parametrize("octets", [b"x", b"\n", b"\r", b"."])
+def test_a_long_line_in_small_chunks_costs_linear_time_and_bounded_memory(octets):
+    reader = DataReader(1_000_000)
+    began = time.process_time()
+    for _ in range(6_000):
+        assert not reader.feed(octets * 10_000)
+        assert reader.held < 1_100_000
+    assert reader.feed(b"\r\n.\r\n")
+    assert reader.too_large
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001])
@@ -80,7 +92,7 @@ def test_memory_stays_bounded_and_time_linear():
 @given(octets)
 def test_normalized_data_has_no_bare_newlines(content):
     clean = normalize_newlines(content)
-    assert not has_bare_newlines(clean)
+    assert normalized_size(clean) is None
+    assert (normalized_size(content) or len(content)) == len(clean)
     assert clean.replace(b"\r\n", b"") == content.replace(b"\r", b"").replace(b"\n", b"")
-    if not has_bare_newlines(content):
-        assert clean == content
+    assert (normalized_size(content) is None) == (clean == content)
