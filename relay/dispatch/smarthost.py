@@ -28,6 +28,7 @@ log = structlog.get_logger()
 IDLE_SECONDS = 60.0
 """How long a connection is kept for the next mail."""
 
+_NONSENSE = "The smarthost gave an answer that makes no sense"
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _NOT_TEXT = re.compile(r"[^ -~]+")
 _TROUBLE = (aiosmtplib.SMTPException, OSError, EOFError, ValueError, TimeoutError)
@@ -47,9 +48,10 @@ class _Refused(Exception):
         super().__init__(f"{stage}: {code} {text}")
         found = _ENHANCED.match(text)
         self.stage = stage
-        self.code = code
+        self.code = code if code // 100 in (2, 4, 5) else 451
         self.text = text[found.end() :] if found else text
-        self.enhanced = enhanced or (found[1] if found else f"{code // 100}.0.0")
+        detail = enhanced or (found[1] if found else "0.0.0")
+        self.enhanced = f"{self.code // 100}{detail[1:]}"  # whatever the host says, both codes are of one class
 
 
 class Smarthost:
@@ -96,8 +98,9 @@ class Smarthost:
         except BaseException:
             connection.client.close()
             raise
-        connection.used, connection.idle_since = True, asyncio.get_running_loop().time()
-        self._idle.append(connection)
+        if connection.client.is_connected:
+            connection.used, connection.idle_since = True, asyncio.get_running_loop().time()
+            self._idle.append(connection)
         return verdicts
 
     async def _mail(self, copy: Copy) -> tuple[_Connection, SMTPResponse]:
@@ -126,26 +129,25 @@ class Smarthost:
         return None
 
     async def _connect(self) -> _Connection:
-        """A fresh connection, greeted, secured and authenticated. A refusal at these stages is our trouble, not the
+        """A fresh connection. Opportunistic TLS that fails is done without, as Postfix's ``may`` does."""
+        tls = self._settings.tls
+        try:
+            return await self._open(tls)
+        except _Refused as refused:
+            if tls != "opportunistic" or refused.stage != "starttls":
+                raise
+            return await self._open("none")
+
+    async def _open(self, tls: str) -> _Connection:
+        """A connection, greeted, secured and authenticated. A refusal at these stages is our trouble, not the
         mail's, so it is temporary whatever its code."""
         settings = self._settings
-        client = SMTP(
-            hostname=settings.host,
-            port=settings.port,
-            local_hostname=self._hostname,
-            timeout=settings.timeout,
-            use_tls=settings.tls == "implicit",
-            start_tls=False,
-            tls_context=self._context() if settings.tls in ("implicit", "starttls") else None,
-        )
-        stage = "connect"
+        client, stage = self._client(tls), "connect"
         try:
-            await client.connect()
+            await client.connect(tls_context=self._context() if tls == "implicit" else None)
             stage = "ehlo"
             await client.ehlo()
-            if settings.tls == "starttls" or (
-                settings.tls == "opportunistic" and client.supports_extension("starttls")
-            ):
+            if tls == "starttls" or (tls == "opportunistic" and client.supports_extension("starttls")):
                 stage = "starttls"
                 await client.starttls(tls_context=self._context())
                 await client.ehlo()
@@ -157,7 +159,21 @@ class Smarthost:
             log.warning("the smarthost cannot be used now", host=settings.host, stage=stage, error=_sentence(error))
             text = f"The smarthost cannot be used now ({stage}): {_sentence(error)}"
             raise _Refused(stage, 451, text, "4.4.1" if stage == "connect" else "4.3.5") from error
+        except BaseException:
+            client.close()
+            raise
         return _Connection(client, 0.0)
+
+    def _client(self, tls: str) -> SMTP:
+        settings = self._settings
+        return SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            local_hostname=self._hostname,
+            timeout=settings.timeout,
+            use_tls=tls == "implicit",
+            start_tls=False,
+        )
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._settings.ca_file)
@@ -170,7 +186,10 @@ class Smarthost:
         words = [b"MAIL", b"FROM:<%s>" % copy.mail_from.encode()]
         if client.supports_extension("size"):
             words.append(b"SIZE=%d" % len(copy.content))
-        if not copy.content.isascii() and client.supports_extension("8bitmime"):
+        if not copy.content.isascii():
+            # Leaves of such a mail that may be re-encoded are to be so here (RFC 6152 section 3).
+            if not client.supports_extension("8bitmime"):
+                raise _Refused("mail", 554, "The smarthost takes no 8-bit mail, and this mail is one", "5.6.3")
             words.append(b"BODY=8BITMIME")
         if _needs_smtputf8(copy):
             if not client.supports_extension("smtputf8"):
@@ -184,31 +203,35 @@ class Smarthost:
         if not _good(mail):
             await self._reset(client)
             return _for_all(copy.targets, _refusal("mail", mail))
-        refused: dict[int, Verdict] = {}
-        for target in copy.targets:
-            words = [b"RCPT", b"TO:<%s>" % target.address.encode()]
-            if client.supports_extension("dsn"):
-                words += _words(target.options, ("NOTIFY", "ORCPT"))
-            response = await self._say(client, "rcpt", *words)
-            if not _good(response):
-                refused[target.ordinal] = _verdict(target, _refusal("rcpt", response))
-        taken = [target for target in copy.targets if target.ordinal not in refused]
-        if not taken:
-            await self._reset(client)
-            return list(refused.values())
-        final = await self._data(client, copy)
-        return [*refused.values(), *(_verdict(target, final) for target in taken)]
+        refused: list[Verdict] = []
+        undecided: list[Target] = []
+        try:
+            for target in copy.targets:
+                reply = await self._say(client, "rcpt", *_rcpt_command(client, target))
+                if _good(reply):
+                    undecided.append(target)
+                else:
+                    refused.append(_verdict(target, _refusal("rcpt", reply)))
+            if undecided:
+                final = await self._data(client, copy)
+                return [*refused, *_for_all(undecided, final)]
+        except _Refused as trouble:
+            # What was said about a recipient stands; of the others nothing is known.
+            client.close()
+            decided = {verdict.ordinal for verdict in refused}
+            return [*refused, *_for_all([each for each in copy.targets if each.ordinal not in decided], trouble)]
+        await self._reset(client)
+        return refused
 
     async def _data(self, client: SMTP, copy: Copy) -> _Refused:
         """The reply to the data, whatever it is."""
         response = await self._say(client, "data", b"DATA")
-        if response.code != 354:
-            if _good(response) or response.code == 354:
-                raise _Refused("data", 451, "The smarthost gave an answer that makes no sense", "4.5.0")
+        if 400 <= response.code < 600:
             await self._reset(client)
             return _refusal("data", response)
         protocol = client.protocol
-        assert protocol is not None
+        if response.code != 354 or protocol is None or _spoke_unasked(client):
+            raise _Refused("data", 451, _NONSENSE, "4.5.0")
         try:
             protocol.write(_stuffed(copy.content))
             response = await protocol.read_response(timeout=self._settings.timeout)
@@ -216,21 +239,43 @@ class Smarthost:
             # It may have been taken: whoever tries again may deliver a second time, so say it.
             log.warning("no answer after the data; the mail may arrive twice", host=self._settings.host)
             raise _Refused("after", 451, f"The smarthost did not answer: {_sentence(error)}", "4.4.2") from error
+        if response.code // 100 not in (2, 4, 5):
+            client.close()
+            return _Refused("after", 451, _NONSENSE, "4.5.0")
         return _refusal("after", response)
 
     async def _reset(self, client: SMTP) -> None:
-        await self._say(client, "rset", b"RSET")
+        """Make ready for the next mail; a host that does not go along loses the connection, no more."""
+        try:
+            good = _good(await self._say(client, "rset", b"RSET"))
+        except _Refused:
+            good = False
+        if not good:
+            client.close()
 
     async def _say(self, client: SMTP, stage: str, *words: bytes) -> SMTPResponse:
+        if _spoke_unasked(client):
+            raise _Refused(stage, 421, _NONSENSE, "4.5.0")
         try:
             response = await client.execute_command(*words, timeout=self._settings.timeout)
         except _TROUBLE as error:
             code = 421 if isinstance(error, aiosmtplib.SMTPServerDisconnected | ConnectionError) else 451
             raise _Refused(stage, code, f"The smarthost did not answer: {_sentence(error)}", "4.4.2") from error
         if response.code == 421 or not 200 <= response.code < 600:
-            text = response.message if response.code == 421 else "The smarthost gave an answer that makes no sense"
-            raise _Refused(stage, 421 if response.code == 421 else 451, text)
+            text = response.message if response.code == 421 else _NONSENSE
+            raise _Refused(stage, 421 if response.code == 421 else 451, " ".join(text.split()))
         return response
+
+
+def _spoke_unasked(client: SMTP) -> bool:
+    """Whether octets wait behind the last reply: aiosmtplib would take them for the next one, and a refusal of one
+    recipient for the consent of another."""
+    return client.protocol is not None and bool(client.protocol._buffer)
+
+
+def _rcpt_command(client: SMTP, target: Target) -> list[bytes]:
+    words = [b"RCPT", b"TO:<%s>" % target.address.encode()]
+    return words + _words(target.options, ("NOTIFY", "ORCPT")) if client.supports_extension("dsn") else words
 
 
 def _needs_smtputf8(copy: Copy) -> bool:
@@ -262,8 +307,7 @@ def _refusal(stage: str, response: SMTPResponse) -> _Refused:
 
 def _verdict(target: Target, reply: _Refused) -> Verdict:
     text = _NOT_TEXT.sub(" ", reply.text).strip()[:400]
-    code = reply.code if 200 <= reply.code < 300 or 400 <= reply.code < 600 else 451
-    return Verdict(target.ordinal, target.address, code, reply.enhanced, text, reply.stage)
+    return Verdict(target.ordinal, target.address, reply.code, reply.enhanced, text, reply.stage)
 
 
 def _for_all(targets: Sequence[Target], refused: _Refused) -> list[Verdict]:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-STAGES = ("greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "body", "after")
+STAGES = ("greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "body", "after", "rset")
 
 
 @dataclass
@@ -36,6 +36,7 @@ class FakeSmarthost:
     script: dict[str, Script] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
     tls: ssl.SSLContext | None = None
+    implicit: bool = False
     users: dict[bytes, bytes] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
@@ -46,7 +47,9 @@ class FakeSmarthost:
 
     async def __aenter__(self) -> FakeSmarthost:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._client, "127.0.0.1", 0, limit=1 << 20, ssl=self.tls if self.implicit else None
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -185,7 +188,7 @@ class _Dialogue:
 
     async def on_rset(self, line: bytes) -> None:
         self.mail, self.recipients = None, []
-        await self.write(b"250 2.0.0 Ok")
+        await self.say("rset", line, b"250 2.0.0 Ok")
 
     async def on_noop(self, line: bytes) -> None:
         await self.write(b"250 2.0.0 Ok")
