@@ -1,24 +1,17 @@
-"""The SMTP server: aiosmtpd's protocol with a dialogue and a DATA reader of our own.
-
-aiosmtpd reads data by line (90 % of its time), ends lines at a bare LF, answers without enhanced codes and cancels a
-transaction when its client leaves; what stands here replaces those. One session is one task; it ends when its client
-has gone and what it had in hand is done.
-"""
+"""The SMTP server and its side of the dialogue, from the greeting to the reply to a mail (RFC 5321)."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiosmtpd.smtp import SMTP
 
 from relay.reception import dialogue
+from relay.reception.connection import SHUTTING_DOWN, Connection, Goodbye
 from relay.reception.data import DataReader, normalize_newlines, normalized_size
-from relay.reception.incoming import Incoming
 from relay.reception.replies import SmtpError, bad_syntax, local_trouble, one_line
 from relay.reception.submission import Accept, Submission
 
@@ -26,17 +19,10 @@ if TYPE_CHECKING:
     from relay.config import RelayConfig
 
 log = structlog.get_logger()
-logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd would log addresses and, in DEBUG, bodies
 
 __all__ = ["Session", "SmtpServer", "Submission"]
 
-SHUTTING_DOWN = "421 4.3.2 Shutting down; please come back"
-LONGEST_COMMAND = 4096
-"""Octets of a command line; RFC 5321 asks for 512, extensions for up to some 1,500."""
 _DRAIN_SECONDS = 30.0
-_LINGER_SECONDS = 5.0
-
-T = TypeVar("T")
 
 
 class SmtpServer:
@@ -46,7 +32,7 @@ class SmtpServer:
         self.config = config
         self.hostname = hostname
         self.accept = accept
-        self.sessions: set[Session] = set()
+        self.sessions: set[Connection] = set()
         self.memory = 0
         self.stopping = False
         self._servers: list[asyncio.Server] = []
@@ -94,77 +80,27 @@ class SmtpServer:
         return None
 
 
-class _Goodbye(Exception):
-    """The session ends after this last reply, or without one."""
-
-    def __init__(self, reply: str | None = None) -> None:
-        super().__init__(reply)
-        self.reply = reply
-
-
-class Session(SMTP):
+class Session(Connection):
     """One client's dialogue."""
 
-    line_length_limit = 1 << 17  # what the stream reader holds before it pauses the client, half of it
-
     def __init__(self, server: SmtpServer, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(object(), hostname=server.hostname, enable_SMTPUTF8=True, loop=loop)
-        self.server = server
-        self.peer = ""
-        self.trusted = False
-        self.task: asyncio.Task[None] | None = None
-        self._waiting = False
+        super().__init__(server, loop)
+        self.server: SmtpServer = server
         self._progress = False
         self._idle_commands = 0
-        self._deadline: float | None = None
         self._helo: str | None = None
         self._esmtp = False
         self._reset()
 
-    # -- what aiosmtpd does otherwise --------------------------------------------------------------------------------
+    @property
+    def trusted(self) -> bool:
+        """Whether this client may relay, and its bare newlines are made good."""
+        return _within(self.peer, self.server.config.allow_networks)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a client."""
-        address = transport.get_extra_info("peername")
-        self.peer = str(address[0]) if address else ""
-        self.trusted = _within(self.peer, self.server.config.allow_networks)
-        self.server.sessions.add(self)
-        super().connection_made(transport)
-        self._incoming = Incoming(self._reader, LONGEST_COMMAND)
-        self.task = self._handler_coroutine
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The client has gone; a mail that it had handed over goes on all the same."""
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
-        self.transport = None
-
-    def eof_received(self) -> bool | None:
-        """The client will send no more; it still gets its answers."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Time is kept where something is waited for."""
-
-    # -- the dialogue ------------------------------------------------------------------------------------------------
-
-    async def _handle_client(self) -> None:
-        try:
-            refusal = self.server.refusal(self.peer)
-            if refusal is not None:
-                raise _Goodbye(refusal)
-            await self._say(f"220 {self.server.hostname} ESMTP Tracepost")
-            while True:
-                await self._turn(await self._command())
-        except _Goodbye as goodbye:
-            if goodbye.reply:
-                await self._say_last(goodbye.reply)
-        except (OSError, EOFError):
-            pass  # the client has gone
-        except Exception:
-            log.exception("a session failed", peer=self.peer)
-        finally:
-            self.server.sessions.discard(self)
-            self._hang_up()
+    @property
+    def between_mails(self) -> bool:
+        """No mail is under way."""
+        return self._mail_from is None
 
     async def _turn(self, line: bytes | None) -> None:
         """Answer one command."""
@@ -174,11 +110,11 @@ class Session(SMTP):
             if error.cause is not None:
                 log.warning("refused", peer=self.peer, reply=error.reply, cause=repr(error.cause))
             reply = error.reply
-        except (_Goodbye, OSError, EOFError):
+        except Goodbye:
             raise
         except Exception as error:
             reply = await self.handle_exception(error)
-        self._count(reply)
+        self._count()
         await self._say(reply)
 
     async def handle_exception(self, error: Exception) -> str:
@@ -195,63 +131,13 @@ class Session(SMTP):
             raise SmtpError(500, "5.5.1", "This command is not known here")
         return await handler(self, argument)
 
-    def _count(self, reply: str) -> None:
+    def _count(self) -> None:
         """Count a command that brought no mail nearer: all but MAIL, RCPT and DATA that were taken."""
         taken, self._progress = self._progress, False
         if not taken:
             self._idle_commands += 1
         if self._idle_commands > self.server.config.limits.commands:
-            raise _Goodbye("421 4.7.0 Too many commands without a mail; please come back later")
-
-    async def _command(self) -> bytes | None:
-        """The next command line, less its CRLF; None for one that was too long."""
-        if self.server.stopping and self._mail_from is None:
-            raise _Goodbye(SHUTTING_DOWN)
-        return await self._wait(self._incoming.line())
-
-    async def _wait(self, reading: Awaitable[T]) -> T:
-        """What the client sends next, within the limits of time."""
-        limits, now = self.server.config.limits, self.loop.time()
-        seconds = limits.idle if self._deadline is None else min(limits.idle, max(0.0, self._deadline - now))
-        self._waiting = True
-        try:
-            async with asyncio.timeout(seconds):
-                return await reading
-        except TimeoutError:
-            raise _Goodbye("421 4.4.2 You were silent for too long; please come back") from None
-        finally:
-            self._waiting = False
-
-    async def _say(self, reply: str) -> None:
-        self._writer.write(reply.encode("ascii", "replace") + b"\r\n")
-        # A client that reads nothing has as long as one that says nothing; TimeoutError is an OSError.
-        async with asyncio.timeout(self.server.config.limits.idle):
-            await self._writer.drain()
-
-    async def _say_last(self, reply: str) -> None:
-        try:
-            async with asyncio.timeout(_LINGER_SECONDS):
-                await self._say(reply)
-        except OSError:
-            pass
-
-    def _hang_up(self) -> None:
-        """Close; what the client does not fetch soon is thrown away."""
-        transport = self._writer.transport
-        self._writer.close()
-        if transport.get_write_buffer_size():
-            self.loop.call_later(_LINGER_SECONDS, transport.abort)
-
-    def dismiss(self) -> None:
-        """Send the client away if it waits between two mails."""
-        if self._waiting and self._mail_from is None and self.transport is not None:
-            self._writer.write(SHUTTING_DOWN.encode() + b"\r\n")
-            self._writer.close()
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        if self.transport is not None:
-            self._writer.transport.abort()
+            raise Goodbye("421 4.7.0 Too many commands without a mail; please come back later")
 
     def _reset(self) -> None:
         self._mail_from: str | None = None
@@ -360,7 +246,7 @@ class Session(SMTP):
             except Exception as error:
                 # The client is in the midst of its data: nothing that it sends may be read as commands.
                 log.error("data cannot be read", peer=self.peer, exc_info=error)
-                raise _Goodbye("421 4.3.0 Something failed here; please try again later") from error
+                raise Goodbye("421 4.3.0 Something failed here; please try again later") from error
             finally:
                 self.server.memory += reader.held - before
             if self.server.memory > self.server.config.limits.memory and not reader.too_large:
@@ -412,7 +298,7 @@ class Session(SMTP):
         raise SmtpError(502, "5.5.1", "There are no lists here")
 
     async def _quit_verb(self, argument: str | None) -> str:
-        raise _Goodbye("221 2.0.0 Bye")
+        raise Goodbye("221 2.0.0 Bye")
 
     _VERBS: dict[str, Callable[[Any, str | None], Awaitable[str]]] = {  # noqa: RUF012
         "HELO": _helo_verb,

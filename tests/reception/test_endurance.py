@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 
 import pytest
@@ -75,7 +76,7 @@ async def test_stopping_does_not_wait_for_a_client_that_stays_after_its_mail():
 
 
 async def test_a_client_that_reads_nothing_is_left(monkeypatch):
-    monkeypatch.setattr("relay.reception.smtpd._LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("relay.reception.connection._LINGER_SECONDS", 0.2)
     async with server(limits={"idle": "1s", "commands": 10_000_000}) as (running, _):
         async with client(running) as (_, writer):
             writer.transport.pause_reading()
@@ -133,3 +134,24 @@ async def test_memory_is_given_back_whatever_happens():
             for end in ends:
                 await talk(running, b"EHLO me\r\n" + MAIL + end)
                 assert running.memory == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ConnectionRefusedError("the store is away"),
+        ConnectionResetError("the store has gone"),
+        TimeoutError(),
+        EOFError(),
+        MemoryError(),
+        asyncio.IncompleteReadError(b"", 1),
+    ],
+)
+async def test_trouble_of_ours_is_temporary_and_the_session_goes_on(error):
+    async with server() as (running, taken):
+        taken.refusal = error
+        answer = await talk(running, b"EHLO me\r\n" + MAIL + b"x\r\n.\r\nNOOP\r\n")
+    assert codes(answer)[-2:] == ["451 4.3.0", "250 2.0.0"]
+    assert b"store" not in answer

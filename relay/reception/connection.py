@@ -1,0 +1,152 @@
+"""One client's connection: aiosmtpd's protocol, with its own way of reading, keeping time and going.
+
+aiosmtpd reads data by line (90 % of its time), ends lines at a bare LF, answers without enhanced codes and cancels a
+transaction when its client leaves; what stands here replaces those. One session is one task; it ends when its client
+has gone and what it had in hand is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from aiosmtpd.smtp import SMTP
+
+from relay.reception.incoming import Incoming
+
+if TYPE_CHECKING:
+    from relay.reception.smtpd import SmtpServer
+
+log = structlog.get_logger()
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd would log addresses and, in DEBUG, bodies
+
+SHUTTING_DOWN = "421 4.3.2 Shutting down; please come back"
+LONGEST_COMMAND = 4096
+"""Octets of a command line; RFC 5321 asks for 512, extensions for up to some 1,500."""
+_LINGER_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Goodbye(Exception):
+    """The session ends after this last reply, or without one."""
+
+    def __init__(self, reply: str | None = None) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class Connection(SMTP):
+    """Reads commands and has ``_turn`` answer each. Its reading and writing raise nothing but Goodbye, so that any
+    other error in a turn is ours and not the client's."""
+
+    line_length_limit = 1 << 17  # what the stream reader holds before it pauses the client, half of it
+
+    def __init__(self, server: SmtpServer, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(object(), hostname=server.hostname, enable_SMTPUTF8=True, loop=loop)
+        self.server: SmtpServer = server
+        self.peer = ""
+        self.task: asyncio.Task[None] | None = None
+        self._waiting = False
+        self._deadline: float | None = None
+
+    @property
+    def between_mails(self) -> bool:
+        """No mail is under way."""
+        raise NotImplementedError
+
+    async def _turn(self, line: bytes | None) -> None:
+        """Answer one command line, None for one that was too long."""
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a client."""
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else ""
+        self.server.sessions.add(self)
+        super().connection_made(transport)
+        self._incoming = Incoming(self._reader, LONGEST_COMMAND)
+        self.task = self._handler_coroutine
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone; a mail that it had handed over goes on all the same."""
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self.transport = None
+
+    def eof_received(self) -> bool | None:
+        """The client will send no more; it still gets its answers."""
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Time is kept where something is waited for."""
+
+    async def _handle_client(self) -> None:
+        try:
+            refusal = self.server.refusal(self.peer)
+            if refusal is not None:
+                raise Goodbye(refusal)
+            await self._say(f"220 {self.server.hostname} ESMTP Tracepost")
+            while True:
+                if self.server.stopping and self.between_mails:
+                    raise Goodbye(SHUTTING_DOWN)
+                await self._turn(await self._wait(self._incoming.line()))
+        except Goodbye as goodbye:
+            if goodbye.reply:
+                await self._say_last(goodbye.reply)
+        except Exception:
+            log.exception("a session failed", peer=self.peer)
+        finally:
+            self.server.sessions.discard(self)
+            self._hang_up()
+
+    async def _wait(self, reading: Awaitable[T]) -> T:
+        """What the client sends next, within the limits of time."""
+        limits, now = self.server.config.limits, self.loop.time()
+        seconds = limits.idle if self._deadline is None else min(limits.idle, max(0.0, self._deadline - now))
+        self._waiting = True
+        try:
+            async with asyncio.timeout(seconds):
+                return await reading
+        except TimeoutError:
+            raise Goodbye("421 4.4.2 You were silent for too long; please come back") from None
+        except (OSError, EOFError):
+            raise Goodbye from None
+        finally:
+            self._waiting = False
+
+    async def _say(self, reply: str) -> None:
+        """Send a reply. A client that reads nothing has as long as one that says nothing."""
+        try:
+            self._writer.write(reply.encode("ascii", "replace") + b"\r\n")
+            async with asyncio.timeout(self.server.config.limits.idle):
+                await self._writer.drain()
+        except OSError:  # TimeoutError is one
+            raise Goodbye from None
+
+    async def _say_last(self, reply: str) -> None:
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._say(reply)
+        except (Goodbye, TimeoutError):
+            pass
+
+    def _hang_up(self) -> None:
+        """Close; what the client does not fetch soon is thrown away."""
+        transport = self._writer.transport
+        self._writer.close()
+        if transport.get_write_buffer_size():
+            self.loop.call_later(_LINGER_SECONDS, transport.abort)
+
+    def dismiss(self) -> None:
+        """Send the client away if it waits between two mails."""
+        if self._waiting and self.between_mails and self.transport is not None:
+            self._writer.write(SHUTTING_DOWN.encode() + b"\r\n")
+            self._writer.close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self.transport is not None:
+            self._writer.transport.abort()
