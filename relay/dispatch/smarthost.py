@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import aiosmtplib
 import structlog
@@ -144,12 +145,12 @@ class Smarthost:
         settings = self._settings
         client, stage = self._client(tls), "connect"
         try:
-            await client.connect(tls_context=self._context() if tls == "implicit" else None)
+            await client.connect(tls_context=self._context if tls == "implicit" else None)
             stage = "ehlo"
             await client.ehlo()
             if tls == "starttls" or (tls == "opportunistic" and client.supports_extension("starttls")):
                 stage = "starttls"
-                await client.starttls(tls_context=self._context())
+                await client.starttls(tls_context=self._context)
                 await client.ehlo()
             if settings.username is not None and settings.password is not None:
                 stage = "auth"
@@ -175,6 +176,7 @@ class Smarthost:
             start_tls=False,
         )
 
+    @functools.cached_property
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self._settings.ca_file)
         if self._settings.tls == "opportunistic":
@@ -239,7 +241,10 @@ class Smarthost:
             # It may have been taken: whoever tries again may deliver a second time, so say it.
             log.warning("no answer after the data; the mail may arrive twice", host=self._settings.host)
             raise _Refused("after", 451, f"The smarthost did not answer: {_sentence(error)}", "4.4.2") from error
-        if response.code // 100 not in (2, 4, 5):
+        early = _unsent(client) > 0
+        if early:
+            client.close()  # whatever it says to the rest would be taken for the answer to the next command
+        if response.code // 100 not in (2, 4, 5) or (early and _good(response)):
             client.close()
             return _Refused("after", 451, _NONSENSE, "4.5.0")
         return _refusal("after", response)
@@ -271,6 +276,13 @@ def _spoke_unasked(client: SMTP) -> bool:
     """Whether octets wait behind the last reply: aiosmtplib would take them for the next one, and a refusal of one
     recipient for the consent of another."""
     return client.protocol is not None and bool(client.protocol._buffer)
+
+
+def _unsent(client: SMTP) -> int:
+    """Octets that the host has not taken yet."""
+    if client.protocol is None or client.protocol.transport is None:
+        return 0
+    return cast(asyncio.WriteTransport, client.protocol.transport).get_write_buffer_size()
 
 
 def _rcpt_command(client: SMTP, target: Target) -> list[bytes]:

@@ -77,6 +77,15 @@ async def test_an_answer_that_comes_unasked_is_never_taken_for_consent(stage, ac
         assert (await client.deliver(copy()))[0].sent
 
 
+@pytest.mark.parametrize(("act", "expected"), [("250 2.0.0 taken", "451 4.5.0"), ("552 5.3.4 too large", "552 5.3.4")])
+async def test_an_answer_amid_the_data_may_refuse_it_and_never_take_it(act, expected):
+    async with FakeSmarthost(script={"body": Script(act, times=1)}) as host, connected(host) as client:
+        (verdict,) = await client.deliver(copy(content=b"x" * 30_000_000 + b"\r\n"))
+        assert f"{verdict.code} {verdict.enhanced}" == expected
+        assert (await client.deliver(copy()))[0].sent
+        assert host.connections == 2
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
