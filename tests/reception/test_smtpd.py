@@ -221,6 +221,39 @@ async def test_bare_newlines_of_clients_we_trust_are_made_whole():
         assert taken[0].content == b"a\r\nb\r\n"
 
 
+async def test_a_dot_that_stands_alone_once_newlines_are_made_whole_is_content():
+    async with server() as (running, taken):
+        await talk(running, b"EHLO me\r\n" + MAIL + b"a\n.\nb\r.\rc\r\n.\r\n")
+    assert taken[0].content == b"a\r\n.\r\nb\r\n.\r\nc\r\n"
+
+
+async def test_bare_newlines_of_strangers_are_refused_in_any_mode():
+    async with server() as (running, taken), client(running) as (reader, writer):
+        writer.write(b"EHLO me\r\n" + MAIL)
+        await reader.readuntil(b"354 ")
+        running.config = RelayConfig(allow_networks=["10.0.0.0/8"])  # from here on its client is a stranger
+        writer.write(b"a\nb\r\n.\r\nQUIT\r\n")
+        assert b"550 5.6.11 " in await asyncio.wait_for(reader.read(), 5)
+    assert not taken
+
+
+async def test_it_listens_on_every_address():
+    running = SmtpServer(RelayConfig(listen=["127.0.0.1:0", "[::1]:0"]), "relay.test", Taken())
+    try:
+        await running.start()
+    except OSError as error:
+        pytest.skip(f"there is no IPv6 here: {error}")
+    try:
+        assert [address[0] for address in running.addresses] == ["127.0.0.1", "::1"]
+        for host, port in running.addresses:
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"EHLO me\r\n" + MAIL + b"x\r\n.\r\nQUIT\r\n")
+            assert b"250 2.0.0 Ok: queued" in await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+    finally:
+        await running.stop()
+
+
 async def test_a_client_that_leaves_after_the_dot_has_its_mail_taken():
     async with server() as (running, taken):
         taken.gate = asyncio.Event()
