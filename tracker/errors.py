@@ -25,3 +25,7 @@ class BadToken(TracepostError):
 
 class StoreError(TracepostError):
     """The store cannot be read or written now; trying again later may help."""
+
+
+class SpoolError(TracepostError):
+    """The spool cannot be read or written now; trying again later may help."""

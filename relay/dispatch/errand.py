@@ -1,0 +1,285 @@
+"""One mail in hand: prepare, send each recipient's copy, settle, tell its sender, lay it back or forget it.
+
+A recipient ends delivered, bounced or given up; until then the mail goes back into the spool for its next try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from relay.dispatch.dsn import wants
+from relay.dispatch.envelope import Copy, Target, Verdict
+from relay.dispatch.lane import Carrier, Closed, Lane
+from relay.dispatch.mail import Mail, Rcpt, Said, State
+from relay.dispatch.notices import notice_for
+from relay.dispatch.rows import Settled
+from relay.dispatch.spool import Spool
+from tracker.errors import SpoolError
+from tracker.model import Accepted, Clock, Outcome, Status
+
+log = structlog.get_logger()
+
+LARGE = 128 * 1024
+"""Octets from which on a mail is worked on beside the event loop."""
+DELAY_AFTER = 4 * 3600.0
+"""Seconds after which a sender who asked for it (NOTIFY=DELAY) is told that a mail waits."""
+
+_SPOOL_PAUSE = 1.0
+
+
+class Prepared(Protocol):
+    """A mail, scanned: ready for rendering. ``accepted`` is what the store is told of it, None for a mail of our
+    own."""
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """What the store is told."""
+
+    def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
+        """The recipients by copy: those together that get the same octets."""
+
+    def copy(self, targets: tuple[Target, ...]) -> Copy:
+        """The copy of one batch."""
+
+
+Prepare = Callable[[Mail], Prepared]
+"""Scans a mail; the same mail always gives the same copies."""
+UnderWay = Mapping[int, "asyncio.Task[Sequence[Verdict]]"]
+"""Tries that were begun before the mail was spooled, by ordinal."""
+Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a recipient is tried again, in seconds."""
+
+    first: float
+    longest: float
+    give_up_after: float
+
+    def pause(self, attempts: int) -> float:
+        """The wait after so many failures; spread, so that what failed together does not come back together."""
+        exponential: float = self.first * 2.0 ** min(attempts - 1, 40)
+        return min(self.longest, exponential) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What all errands share. ``stirred`` is called when there is something new for the store."""
+
+    hostname: str
+    retry: Retry
+    prepare: Prepare
+    clock: Clock
+    spawn: Spawn
+    stirred: Callable[[], None]
+
+
+class Errand:
+    """One mail that the spool holds as being in hand, and the lane that it goes by."""
+
+    def __init__(self, office: Office, spool: Spool, mail: Mail, lane: Lane, under_way: UnderWay) -> None:
+        self.mail = mail
+        self._office = office
+        self._spool = spool
+        self._lane = lane
+        self._under_way = under_way
+        self._people = {each.ordinal: each for each in mail.recipients}
+        self._tell = [each for each in mail.recipients if each.state is not State.WAITING]
+        self._recording: asyncio.Task[None] | None = None
+        self._released = False
+        self._over_at = mail.accepted_at + office.retry.give_up_after
+
+    async def run(self) -> None:
+        """Take the mail as far as it goes now. Never raises."""
+        try:
+            now = self._office.clock()
+            waiting = [each for each in self.mail.recipients if each.state is State.WAITING]
+            prepared = await self._prepared()
+            self._record_acceptance(prepared)
+            if now >= self._over_at and not self._under_way:
+                await self._give_up(waiting)
+            else:
+                await self._send(prepared, [each for each in waiting if each.next_at <= now])
+            if not self._released:
+                await self._conclude()
+        except Exception:
+            log.exception("an errand failed", id=str(self.mail.id))
+            await self._surely(lambda: self._spool.put_off(self.mail.id, self._office.clock() + _put_off_seconds()))
+        self._office.stirred()
+
+    async def _prepared(self) -> Prepared:
+        prepare = self._office.prepare
+        return await asyncio.to_thread(prepare, self.mail) if self._large else prepare(self.mail)
+
+    @property
+    def _large(self) -> bool:
+        return len(self.mail.content) > LARGE
+
+    def _record_acceptance(self, prepared: Prepared) -> None:
+        """Have the store told of the mail, if it was not yet: before any outcome, but nobody waits for it."""
+        if not self.mail.recorded:
+            facts = [] if prepared.accepted is None else [prepared.accepted]
+            record = self._surely(lambda: self._spool.record(facts, self.mail.id))
+            self._recording = self._office.spawn(record)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, prepared: Prepared, due: Sequence[Rcpt]) -> None:
+        """Send each batch of recipients its copy. Ends early where the host is left alone."""
+        begun = [each for each in due if each.ordinal in self._under_way]
+        rest = [Target(each.ordinal, each.address, each.options) for each in due if each not in begun]
+        batches = prepared.batches(rest) if rest else []
+        trying = {self._office.spawn(self._await_begun(each)) for each in begun}
+        alone = len(batches) == 1 and len(rest) == len(self.mail.recipients)
+        with contextlib.suppress(Closed):
+            for batch in batches:
+                await self._lane.turn()
+                attempt = self._try(prepared, batch, alone)
+                if alone:
+                    await attempt
+                else:
+                    trying.add(self._office.spawn(attempt))
+        if trying:
+            await asyncio.gather(*trying)
+
+    async def _try(self, prepared: Prepared, batch: tuple[Target, ...], alone: bool) -> None:
+        """Send one copy and note what became of it; has a place of the lane and gives it back."""
+        try:
+            copy = await asyncio.to_thread(prepared.copy, batch) if self._large else prepared.copy(batch)
+            verdicts = await deliver(self._lane.carrier, copy)
+            if self._lane.heed(verdicts):
+                self._office.spawn(self._note_host())
+            # The place is kept until the outcome is on the disk: only so many copies can arrive twice.
+            await self._settle(verdicts, alone)
+        finally:
+            self._lane.done()
+
+    async def _await_begun(self, rcpt: Rcpt) -> None:
+        verdicts = await self._under_way[rcpt.ordinal]
+        await self._settle([each for each in verdicts if each.ordinal == rcpt.ordinal], False)
+
+    async def _note_host(self) -> None:
+        """Leave a note of the host's state for those who look into the queue; it is worth no second try."""
+        lane, route = self._lane, self._lane.routes[0]
+        with contextlib.suppress(SpoolError):
+            if lane.failing_since is None:
+                await self._spool.clear_host(route)
+            else:
+                await self._spool.set_host(route, lane.failing_since, lane.closed_until, lane.reason)
+
+    async def _give_up(self, waiting: Sequence[Rcpt]) -> None:
+        """The time is over: whoever still waits has failed."""
+        verdicts = []
+        for each in waiting:
+            last = each.said.reply if each.said else self._lane.reason or "it was never tried"
+            text = f"Given up after waiting too long: {last}"
+            verdicts.append(Verdict(each.ordinal, each.address, 451, "4.4.7", text, "queue"))
+        await self._settle(verdicts, False)
+
+    # -- what became of it -------------------------------------------------------------------------------------------
+
+    async def _settle(self, verdicts: Sequence[Verdict], alone: bool) -> None:
+        """Note the outcome of a try. Where the mail is so done with, it is forgotten in the same transaction."""
+        if not verdicts:
+            return
+        now = self._office.clock()
+        settled = [self._outcome(verdict, now) for verdict in verdicts]
+        facts = [
+            Outcome(self.mail.id, verdict.ordinal, status_of(verdict, outcome.state), now, verdict.reply)
+            for verdict, outcome in zip(verdicts, settled, strict=True)
+            if self.mail.profile
+        ]
+        log.info("tried", id=str(self.mail.id), host=self._lane.host, **tally(verdicts))
+        release = alone and not self._tell
+        if self._recording is not None:
+            await self._recording
+        await self._surely(lambda: self._spool.settle(self.mail.id, settled, facts, release))
+        self._released = release
+        self._office.stirred()
+
+    def _outcome(self, verdict: Verdict, now: float) -> Settled:
+        """Where a recipient stands after a try; those of whom the sender is to hear are noted in ``_tell``."""
+        rcpt = self._people[verdict.ordinal]
+        said = Said(verdict.code, verdict.enhanced, verdict.text, self._remote(verdict), now)
+        attempts = rcpt.attempts + (not verdict.host_wide)
+        next_at = rcpt.next_at if verdict.host_wide else now
+        notify = rcpt.options.get("NOTIFY")
+        state: State | None
+        if verdict.sent:
+            tell = not verdict.dsn and wants(notify, "relayed")
+            state = State.RELAYED if tell else None
+        elif verdict.temporary and now < self._over_at:
+            tell = not rcpt.warned and now >= self.mail.accepted_at + DELAY_AFTER and wants(notify, "delayed")
+            state = State.WAITING
+            next_at = next_at if verdict.host_wide else now + self._office.retry.pause(attempts)
+        else:
+            tell = wants(notify, "failed")
+            state = State.FAILED if tell else None
+        if not self.mail.reverse_path:
+            tell, state = False, state if state is State.WAITING else None
+        if tell and state is not None:
+            self._tell.append(replace(rcpt, state=state, said=said, attempts=attempts, next_at=next_at))
+        return Settled(verdict.ordinal, state, said, attempts, next_at)
+
+    def _remote(self, verdict: Verdict) -> str | None:
+        return None if verdict.stage in ("local", "queue") else self._lane.host
+
+    async def _conclude(self) -> None:
+        """Tell the sender what is to be told, and lay the mail back or forget it, in one transaction."""
+        if self._recording is not None:
+            await self._recording
+        done = [each.ordinal for each in self._tell if each.state is not State.WAITING]
+        warned = [each.ordinal for each in self._tell if each.state is State.WAITING]
+        notice = None
+        if self._tell:
+            notice = notice_for(self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+            log.info("the sender is told", id=str(self.mail.id), notice=str(notice.id), recipients=len(self._tell))
+        await self._surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
+
+    async def _surely(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Write until the disk takes it: what has happened must not be forgotten."""
+        while True:
+            try:
+                await write()
+                return
+            except SpoolError as error:
+                log.error("the spool cannot be written; trying again", cause=repr(error.__cause__))
+                await asyncio.sleep(_SPOOL_PAUSE)
+
+
+async def deliver(carrier: Carrier, copy: Copy) -> Sequence[Verdict]:
+    """A verdict for each recipient of a copy, whatever happens."""
+    try:
+        return await carrier.deliver(copy)
+    except Exception:
+        log.exception("a delivery failed")
+        text = "delivery failed here"
+        return [Verdict(target.ordinal, target.address, 451, "4.3.0", text, "local") for target in copy.targets]
+
+
+def status_of(verdict: Verdict, state: State | None) -> Status:
+    """What the store is told of a try."""
+    if verdict.sent:
+        return Status.SENT
+    if not verdict.temporary:
+        return Status.BOUNCED
+    return Status.PENDING if state is State.WAITING else Status.ERROR
+
+
+def tally(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How many copies went which way, and the codes of those that did not go."""
+    sent, deferred = sum(verdict.sent for verdict in verdicts), sum(verdict.temporary for verdict in verdicts)
+    codes = sorted({f"{verdict.code} {verdict.enhanced}" for verdict in verdicts if not verdict.sent})
+    return {"sent": sent, "deferred": deferred, "refused": len(verdicts) - sent - deferred, "codes": codes}
+
+
+def _put_off_seconds() -> float:
+    return random.uniform(240.0, 360.0)  # noqa: S311

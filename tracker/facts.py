@@ -1,0 +1,28 @@
+"""Facts as octets, for those who must keep them on disk until the store takes them. Pure.
+
+A fact is a letter for its type and JSON. Records of an older version, which lack newer fields, are read with the
+fields' defaults.
+"""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+
+from tracker.model import Accepted, Fact, Hit, Outcome
+
+_LETTERS: dict[type[Fact], bytes] = {Accepted: b"a", Outcome: b"o", Hit: b"h"}
+_ADAPTERS: dict[bytes, TypeAdapter[Fact]] = {letter: TypeAdapter(kind) for kind, letter in _LETTERS.items()}
+
+
+def encode(fact: Fact) -> bytes:
+    """The octets of a fact."""
+    letter = _LETTERS[type(fact)]
+    return letter + _ADAPTERS[letter].dump_json(fact)
+
+
+def decode(octets: bytes) -> Fact:
+    """The fact of these octets. Raises ValueError for what ``encode`` did not write."""
+    adapter = _ADAPTERS.get(octets[:1])
+    if adapter is None:
+        raise ValueError("not a fact")
+    return adapter.validate_json(octets[1:])
