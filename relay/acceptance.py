@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from relay.dispatch.delivery import Delivery
 from relay.dispatch.envelope import Copy, Target, Verdict
 from relay.instrumenting import Plan, plan
 from relay.reception.replies import SmtpError
+from relay.reception.senders import profile_for
 from relay.reception.smtpd import Submission
 from relay.rewriting import message
 from tracker.hits.recorder import Recorder
@@ -64,8 +66,11 @@ class Acceptance:
         return str(id)
 
     def _plan(self, submission: Submission) -> Plan:
-        config = self._config
-        return plan(submission.content, submission.mail_from, config.senders, config.tracker.public_url, self._keyring)
+        header = partial(message.get, submission.content)
+        config, key = self._config, self._keyring.ids[0]
+        public_url = config.tracker.public_url
+        profile = profile_for(config.senders, submission.mail_from, submission.user, header, public_url, key)
+        return plan(submission.content, profile, self._keyring)
 
     def _copies(self, submission: Submission, decided: Plan, trace: bytes, id: UUID) -> list[Copy]:
         """What goes to the smarthost: one copy a recipient where they differ, else one for all."""

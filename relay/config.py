@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -236,6 +237,18 @@ class SenderConfig(Section):
     bounces: Bounces | None = None
     honor_vendor_headers: Switch = True
 
+    @property
+    def route(self) -> str:
+        """The match as text, by which a message remembers the entry that was chosen for it."""
+        return self.match if isinstance(self.match, str) else f"user:{self.match.user}"
+
+    def matches(self, address: str, user: str | None) -> bool:
+        """Whether this entry holds for an address (globs take no heed of case), or for the name of the AUTH user
+        (which is taken exactly)."""
+        if isinstance(self.match, UserMatch):
+            return self.match.user == user
+        return fnmatchcase(address.lower(), self.match.lower())
+
     def problems(self) -> Iterator[Problem]:
         if self.smarthost is not None and not self.smarthost.host:
             yield Problem(("smarthost", "host"), "is required")
@@ -267,6 +280,19 @@ def load_config(path: Path, environ: Mapping[str, str], only: str | None = None)
         yield from not_built(config)
 
     return load(path, Config, environ, checks)
+
+
+def route_to(config: Config, route: str | None) -> SmarthostConfig:
+    """The smarthost for mail of that route: the entry's own, else ``relay.smarthost``, as for a route that is None or
+    gone from the configuration since."""
+    entry = next((each for each in config.senders if each.route == route), None)
+    return config.relay.smarthost if entry is None or entry.smarthost is None else entry.smarthost
+
+
+def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | None:
+    """The route that is chosen at MAIL, before there is a From address: that of the first entry for the AUTH user or
+    the reverse-path, None where there is none."""
+    return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
 
 
 def check_wings(config: Config, only: str | None) -> None:

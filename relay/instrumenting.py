@@ -1,18 +1,18 @@
-"""From a mail and its envelope to what will be sent: the profile, the plan of the rewrite, a copy a recipient. Pure.
+"""From a mail and its profile to what will be sent: the plan of the rewrite, a copy a recipient. Pure.
 
-``preview`` and the relay walk the same way, so what the one shows is what the other does.
+``preview`` and the relay walk the same way, so what the one shows is what the other does. A profile that was kept makes
+the same mail again: neither the configuration nor a newer key has a say.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from relay.config import SenderConfig
-from relay.reception.senders import REMOVED_HEADERS, Profile, profile_for
+from relay.reception.senders import REMOVED_HEADERS, Profile
 from relay.rewriting import message
 from relay.rewriting.instrument import MAX_LINKS, Options, Scan, scan
 from tracker.errors import BadToken
@@ -35,7 +35,6 @@ class Plan:
     profile: Profile
     scan: Scan | None
     reason: str | None
-    tracking_url: str
 
     @property
     def instrumented(self) -> bool:
@@ -52,37 +51,35 @@ class Plan:
         """What was skipped or not understood."""
         return self.profile.notes + (self.scan.notes if self.scan is not None else ())
 
-    def copy_for(self, recipient: int, id: UUID, keyring: Keyring) -> bytes:
-        """The copy of one recipient, by ordinal; the same arguments always give the same bytes."""
+    def copy_for(self, recipient: int | None, id: UUID, keyring: Keyring) -> bytes:
+        """The copy of one recipient, by ordinal, or with None the copy that all of them share, whose hits hold none;
+        the same arguments always give the same bytes, also once the keyring has a newer key."""
         if self.scan is None:
             return self.mail
+        url, key = self.profile.tracking_url, self.profile.key
 
         def click(link: Link) -> str:
             claim = Click(id, recipient, link.position, link.target, link.type)
-            return f"{self.tracking_url}/c/{keyring.seal(claim)}"
+            return f"{url}/c/{keyring.seal(claim, key)}"
 
-        return self.scan.render(click, f"{self.tracking_url}/o/{keyring.seal(Open(id, recipient))}.gif")
+        return self.scan.render(click, f"{url}/o/{keyring.seal(Open(id, recipient), key)}.gif")
 
 
-def plan(content: bytes, reverse_path: str, senders: Sequence[SenderConfig], public_url: str, keyring: Keyring) -> Plan:
+def plan(content: bytes, profile: Profile, keyring: Keyring) -> Plan:
     """Decide what to do with a mail. Never raises for anything that a mail can hold."""
-    profile = profile_for(senders, reverse_path, lambda name: message.get(content, name))
     mail = message.remove(content, REMOVED_HEADERS)
-    settings = profile.settings
-    if settings is None:
-        return Plan(mail, profile, None, "no_profile", public_url)
-    tracking_url = settings.tracking_url or public_url
-    if not reverse_path:
-        return Plan(mail, profile, None, "null_reverse_path", tracking_url)
+    if profile.reason is not None:
+        return Plan(mail, profile, None, profile.reason)
 
     def measure(target: str) -> int:
         longest = Click(UUID(int=0), MOST_RECIPIENTS, MAX_LINKS, target)
-        return len(f"{tracking_url}/c/{keyring.seal(longest)}")
+        return len(f"{profile.tracking_url}/c/{keyring.seal(longest, profile.key)}")
 
-    options = Options(tracking_url, profile.open_tracking, profile.click_tracking, measure)
+    options = Options(
+        profile.tracking_url, profile.open_tracking, profile.click_tracking, measure, shared=profile.shared
+    )
     found = scan(mail, options, ours(keyring))
-    reason = None if found.instrumented else found.reason or "tracking_off"
-    return Plan(mail, profile, found, reason, tracking_url)
+    return Plan(mail, profile, found, None if found.instrumented else found.reason or "tracking_off")
 
 
 def ours(keyring: Keyring) -> Callable[[str], bool]:

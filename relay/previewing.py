@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from relay.config import Config
 from relay.instrumenting import Plan, plan
 from relay.keys import read_signing_key
-from relay.reception.senders import first_address
+from relay.reception.senders import first_address, profile_for
 from relay.rewriting import message
 from tracker.model import Link, new_id
 from tracker.tokens import KEY_BYTES, Keyring, parse_key
@@ -63,7 +64,9 @@ def preview(config: Config, content: bytes, sender: str | None, recipient: str |
     keyring = _keyring(config)
     reverse_path = first_address(message.get(content, "From") or "") if sender is None else sender
     to = recipient or first_address(message.get(content, "To") or "")
-    found = plan(content, reverse_path, config.senders, config.tracker.public_url, keyring)
+    header = partial(message.get, content)
+    profile = profile_for(config.senders, reverse_path, None, header, config.tracker.public_url, keyring.ids[0])
+    found = plan(content, profile, keyring)
     return Preview(found, to, found.copy_for(1, new_id(), keyring))
 
 

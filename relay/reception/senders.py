@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import getaddresses
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from relay.config import SenderConfig
@@ -35,43 +36,84 @@ HeaderGetter = Callable[[str], str | None]
 """The unfolded value of the first header of a name, None where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What holds for one message. ``sender`` is the address that it was chosen by; ``settings`` is None for a sender
-    that has no entry in the configuration, whose mail passes through untouched. ``notes`` names header values that
-    could not be understood."""
+    """All that the configuration and the headers decide about one message, as plain values that can be kept.
+
+    ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
+    that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
+    what the message itself asks for. ``shared``: one copy goes to all recipients. ``reason`` says why the mail is not
+    even scanned; ``notes`` names header values that could not be understood.
+    """
 
     sender: str
-    settings: SenderConfig | None
+    listed: bool
+    route: str | None
+    tracking_url: str
+    key: str
     open_tracking: bool = False
     click_tracking: bool = False
     subject: str = ""
     tag: str | None = None
     mailing: str | None = None
+    category: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    shared: bool = False
     notes: tuple[str, ...] = ()
+    reason: str | None = None
 
 
-def profile_for(senders: Sequence[SenderConfig], reverse_path: str, header: HeaderGetter) -> Profile:
-    """The profile of a message: settings by the address in From, else by the reverse-path, then the message's own
-    ``X-Track-`` headers, which widen or narrow what the settings say but never give a stranger a profile."""
-    sender = (first_address(header("From") or "") or reverse_path).lower()
-    settings = next((each for each in senders if _matches(each, sender)), None)
+_RECORD = TypeAdapter(Profile)
+
+
+def profile_for(
+    senders: Sequence[SenderConfig],
+    reverse_path: str,
+    user: str | None,
+    header: HeaderGetter,
+    public_url: str,
+    key: str,
+) -> Profile:
+    """The profile of a message: settings by the address in From, else by the reverse-path, or by the AUTH ``user``;
+    then the message's own ``X-Track-`` headers, which widen or narrow what the settings say but never give a stranger a
+    profile. ``public_url`` holds where the sender has no tracking URL of its own; ``key`` is the id of today's key."""
+    sender = _encodable(first_address(header("From") or "") or reverse_path).lower()
+    settings = next((each for each in senders if each.matches(sender, user)), None)
     notes: list[str] = []
-    metadata = _metadata(header("X-Track-Metadata"), notes)
     opens = _switch("X-Track-Opens", header, settings is not None and settings.open_tracking, notes)
     clicks = _switch("X-Track-Clicks", header, settings is not None and settings.click_tracking, notes)
     return Profile(
         sender=sender,
-        settings=settings,
+        listed=settings is not None,
+        route=settings.route if settings is not None else None,
+        tracking_url=(settings.tracking_url if settings is not None else None) or public_url,
+        key=key,
         open_tracking=opens and settings is not None,
         click_tracking=clicks and settings is not None,
         subject=readable(header("Subject") or ""),
         tag=readable(header("X-Track-Tag") or "") or None,
         mailing=readable(header("X-Track-Mailing") or "") or None,
-        metadata=metadata,
+        category=_category(header("X-Track-Category"), notes),
+        metadata=_metadata(header("X-Track-Metadata"), notes),
         notes=tuple(notes),
+        reason="no_profile" if settings is None else None if reverse_path else "null_reverse_path",
     )
+
+
+def freeze(profile: Profile) -> str:
+    """A profile as one line of JSON."""
+    return _RECORD.dump_json(profile).decode("utf-8")
+
+
+def thaw(text: str) -> Profile:
+    """The profile that was frozen, by this version or another: what it does not know is left out, what is missing has
+    its default. Raises ValueError for anything else."""
+    try:
+        return _RECORD.validate_json(text)
+    except ValidationError as error:
+        # its own text would show what the mail says
+        problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise ValueError(f"not a frozen profile: {problem['type']} at {problem['loc'][:1]}") from None
 
 
 def first_address(value: str) -> str:
@@ -86,11 +128,12 @@ def readable(value: str) -> str:
     if "=?" in value:
         with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
             value = str(make_header(decode_header(value)))
-    return " ".join(value.encode("utf-8", "replace").decode("utf-8").split())
+    return " ".join(_encodable(value).split())
 
 
-def _matches(settings: SenderConfig, sender: str) -> bool:
-    return isinstance(settings.match, str) and fnmatchcase(sender, settings.match.lower())
+def _encodable(value: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, which a command line or JSON may bring, become question marks."""
+    return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def _switch(name: str, header: HeaderGetter, default: bool, notes: list[str]) -> bool:
@@ -104,14 +147,24 @@ def _switch(name: str, header: HeaderGetter, default: bool, notes: list[str]) ->
     return default
 
 
+def _category(value: str | None, notes: list[str]) -> str | None:
+    found = (value or "").strip().lower()
+    if found in ("marketing", "transactional"):
+        return found
+    if found:
+        notes.append("X-Track-Category is neither marketing nor transactional")
+    return None
+
+
 def _metadata(value: str | None, notes: list[str]) -> dict[str, str]:
     if not value:
         return {}
     try:
         found = json.loads(readable(value))
+        if isinstance(found, dict):
+            texts = {name: item if isinstance(item, str) else json.dumps(item) for name, item in found.items()}
+            return {_encodable(name): _encodable(item) for name, item in texts.items()}
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        notes.append("X-Track-Metadata is not a JSON object")
-        return {}
-    return {str(name): item if isinstance(item, str) else json.dumps(item) for name, item in found.items()}
+        pass
+    notes.append("X-Track-Metadata is not a JSON object")
+    return {}

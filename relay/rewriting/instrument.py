@@ -35,12 +35,14 @@ _PLAIN = ("", "7bit", "8bit", "binary")
 @dataclass(frozen=True, slots=True)
 class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
-    tracked URL for a target, and is asked where an upper bound of it is over the limit."""
+    tracked URL for a target, and is asked where an upper bound of it is over the limit. ``shared``: one copy goes to
+    all recipients, so that links which are one recipient's own stay untouched."""
 
     tracking_url: str
     open_tracking: bool
     click_tracking: bool
     measure: Callable[[str], int] | None = None
+    shared: bool = False
 
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
@@ -238,6 +240,8 @@ class _Scanner:
             return "already_tracked"
         if kind is LinkType.NEVER:
             return reason
+        if self.options.shared and kind in (LinkType.OPT_OUT, LinkType.MIRROR):
+            return "shared_copy"
         if not self.options.click_tracking:
             return "click_tracking_off"
         return "url_too_long" if self.options.length(target) > MAX_URL else None

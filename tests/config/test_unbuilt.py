@@ -37,7 +37,6 @@ VALUES = {
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.signed_mail": "break",
     "senders.*.dkim": "{domain: a.test, selector: s, key_file: k}",
-    "senders.*.smarthost": "{host: a.test}",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 
@@ -52,12 +51,6 @@ def test_refused(problems: Problems, key: str) -> None:
     text = text.replace("relay: {", "relay: {smarthost: {host: sandbox}, ")
     shown = key.replace(".*", "[0]")
     assert any(f"config.yaml:1: {shown}: " in each and "not built yet" in each for each in problems(text)), text
-
-
-def test_a_sender_by_user_is_refused(problems: Problems) -> None:
-    assert problems("senders: [{match: {user: ann}}]") == [
-        "config.yaml:1: senders[0].match: {user: NAME} is not built yet; match an address"
-    ]
 
 
 def test_defaults_written_out_are_accepted(load: Load) -> None:

@@ -26,6 +26,7 @@ UNTRACKED = {
     "no_links": "The mail holds no web link, and open tracking is off.",
     "already_tracked": "Every link of this mail is a tracking link of ours already, so nothing was wrapped twice.",
     "click_tracking_off": "Click tracking is switched off for this sender, or by this mail's own headers.",
+    "shared_copy": "One copy went to all recipients, so links that are one recipient's own were left alone.",
     "encoding_unknown": "The HTML part's transfer encoding is unknown, so it was left alone.",
     "too_many_links": "The mail has too many links to be worked on safely.",
     "too_deep": "The mail's parts are nested too deeply to be looked at safely.",
