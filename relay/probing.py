@@ -7,7 +7,7 @@ import http.client
 import ssl
 from urllib.parse import urlsplit
 
-from relay.config import Config
+from relay.config import Config, SmarthostConfig
 from relay.dispatch.smarthost import Smarthost
 from tracker.errors import StoreError
 from tracker.store.sqlite import SqliteStore
@@ -20,18 +20,24 @@ async def probe(config: Config) -> list[str]:
     """One sentence for each thing that does not answer as it should; the tracking URLs want a running tracker."""
     urls = {config.tracker.public_url, *(sender.tracking_url or config.tracker.public_url for sender in config.senders)}
     answers = await asyncio.gather(
-        _smarthost(config),
+        *(_smarthost(config, *each) for each in _smarthosts(config).items()),
         asyncio.to_thread(_store, config),
         *(asyncio.to_thread(_tracker, url) for url in sorted(urls)),
     )
     return [answer for answer in answers if answer]
 
 
-async def _smarthost(config: Config) -> str | None:
-    if config.relay.smarthost.host in ("sandbox", ""):
+def _smarthosts(config: Config) -> dict[str, SmarthostConfig]:
+    """Every smarthost that is some mail's, by its key."""
+    own = {f"senders[{number}].smarthost": sender.smarthost for number, sender in enumerate(config.senders)}
+    return {"relay.smarthost": config.relay.smarthost} | {key: each for key, each in own.items() if each is not None}
+
+
+async def _smarthost(config: Config, key: str, settings: SmarthostConfig) -> str | None:
+    if settings.host in ("sandbox", ""):
         return None
-    trouble = await Smarthost(config.relay.smarthost, config.relay.hostname or "localhost").probe()
-    return f"relay.smarthost: {trouble}" if trouble else None
+    trouble = await Smarthost(settings, config.relay.hostname or "localhost").probe()
+    return f"{key}: {trouble}" if trouble else None
 
 
 def _store(config: Config) -> str | None:
