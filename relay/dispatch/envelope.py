@@ -18,18 +18,50 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Copy:
     """One transaction: the same octets for one or more recipients. ``mail_from`` is empty for the null reverse-path;
-    ``options`` are the parameters of MAIL; ``content`` ends in CRLF, dots not doubled."""
+    ``options`` are the parameters of MAIL; ``content`` ends in CRLF, dots not doubled. ``original`` is what goes
+    instead where the content is over the smarthost's SIZE and the original is not."""
 
     mail_from: str
     targets: tuple[Target, ...]
     content: bytes
     options: Mapping[str, str | None] = field(default_factory=dict)
+    original: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a smarthost said at a ``stage``, or what is said in its place: a reply ``code`` (RFC 5321) and an
+    ``enhanced`` status code (RFC 3463) of one class, and the ``text``: printable ASCII, its lines parted by LF and
+    without the codes. ``host_wide``: the trouble is the host's and not the mail's; always temporary."""
+
+    code: int
+    enhanced: str
+    text: str
+    stage: str
+    host_wide: bool = False
+
+    @property
+    def good(self) -> bool:
+        """The smarthost consents."""
+        return 200 <= self.code < 300
+
+    @property
+    def temporary(self) -> bool:
+        """It may consent later."""
+        return 400 <= self.code < 500
+
+    @property
+    def line(self) -> str:
+        """The text on one line."""
+        return " ".join(self.text.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one recipient's copy: a reply ``code`` (RFC 5321), an ``enhanced`` status code (RFC 3463), one
-    line of ``text``, and the ``stage`` at which it was said."""
+    """What became of one recipient's copy: a reply ``code`` (RFC 5321), an ``enhanced`` status code (RFC 3463) of the
+    same class, one line of ``text``, and the ``stage`` at which it was said. ``host_wide``: the trouble is the host's
+    and not the mail's; always temporary. ``dsn``: the host offers DSN, so that the recipient's NOTIFY is in its hands
+    (RFC 3461)."""
 
     ordinal: int
     address: str
@@ -37,6 +69,8 @@ class Verdict:
     enhanced: str
     text: str
     stage: str
+    host_wide: bool = False
+    dsn: bool = False
 
     @property
     def sent(self) -> bool:
