@@ -36,13 +36,15 @@ def create_app(
     clock: Clock,
     readiness: Readiness = dict,
     sample: str | None = None,
+    gate: Gate | None = None,
 ) -> Application:
     """What answers on ``tracker.listen``: the public routes, and the private ones too unless ``tracker.admin_listen``
-    gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none.
+    gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none;
+    ``gate`` knows the API keys, by default those of ``config``.
     Whoever calls starts and stops the recorder and opens the store."""
     routes: list[BaseRoute] = [Route("/livez", ops.livez)]
     if config.admin_listen is None:
-        routes += _private(config, store, recorder, clock, readiness, sample)
+        routes += _private(config, store, recorder, clock, readiness, sample, gate)
     return _Door(HitRoutes(config, keyring, recorder, clock), _starlette(routes))
 
 
@@ -53,16 +55,23 @@ def create_admin_app(
     clock: Clock,
     readiness: Readiness = dict,
     sample: str | None = None,
+    gate: Gate | None = None,
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
-    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample)]
+    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate)]
     return _Door(None, _starlette(routes))
 
 
 def _private(
-    config: TrackerConfig, store: Store, recorder: Recorder, clock: Clock, readiness: Readiness, sample: str | None
+    config: TrackerConfig,
+    store: Store,
+    recorder: Recorder,
+    clock: Clock,
+    readiness: Readiness,
+    sample: str | None,
+    gate: Gate | None,
 ) -> list[BaseRoute]:
-    gate = Gate(config.api_keys, clock)
+    gate = gate or Gate(config.api_keys, clock)
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),

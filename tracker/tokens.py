@@ -109,6 +109,11 @@ class Keyring:
         self._boxes = [AESSIV(key) for key in keys]
         self.ids = [key_id(key) for key in keys]
 
+    def replace(self, keys: Sequence[bytes]) -> None:
+        """Seal and open with these keys from now on."""
+        fresh = Keyring(keys)
+        self._boxes, self.ids = fresh._boxes, fresh.ids
+
     def seal(self, claim: Claim, key: str | None = None) -> str:
         """The token of a claim; the same claim and key always give the same token. ``key`` names the key by id, the
         first one where it is None or gone."""

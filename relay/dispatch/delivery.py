@@ -70,6 +70,20 @@ class Delivery:
         for lane in self._lanes:
             await lane.carrier.close()
 
+    def set_lanes(self, lanes: Sequence[Lane]) -> None:
+        """Send by these lanes from now on; what goes by another one now ends as it is."""
+        gone = [lane for lane in self._lanes if lane not in lanes]
+        self._lanes = lanes
+        for lane in gone:
+            self._spawn(lane.retire())
+        routes = [route for lane in lanes for route in lane.routes]
+        for spool in self._spools:
+            self._spawn(self._reroute(spool, routes))
+
+    async def _reroute(self, spool: Spool, routes: Sequence[str]) -> None:
+        with contextlib.suppress(SpoolError):  # opening the file does it too
+            await spool.reroute(routes)
+
     def adopt(self, spool: Spool) -> None:
         """Send what is in another file too."""
         self._spools.append(spool)

@@ -7,7 +7,7 @@ that goes through, the lane widens with each success, so that what waited does n
 from __future__ import annotations
 
 import random
-from asyncio import Future, get_running_loop
+from asyncio import Future, get_running_loop, sleep
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -106,6 +106,13 @@ class Lane:
         """Let nobody through any more."""
         self._over = True
         self._turn_away()
+
+    async def retire(self) -> None:
+        """Let nobody through any more, and close the connections once those on their way have ended."""
+        self.end()
+        while self._running:  # noqa: ASYNC110 - rare, and nobody waits for it
+            await sleep(0.1)
+        await self.carrier.close()
 
     def _trip(self, reason: str) -> bool:
         now = self._clock()

@@ -59,12 +59,15 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def release_all(db: sqlite3.Connection, routes: Sequence[str]) -> None:
-    """Make due what was in hand when the last holder of the file ended; mail whose route is no longer known goes the
-    usual way."""
+def release_all(db: sqlite3.Connection) -> None:
+    """Make due what was in hand when the last holder of the file ended."""
     db.execute("UPDATE messages SET next_at = accepted_at WHERE next_at IS NULL")
-    db.execute(f"UPDATE messages SET route = '' WHERE route NOT IN ({_marks(routes)})", list(routes))
     db.execute("DELETE FROM hosts")
+
+
+def reroute(db: sqlite3.Connection, routes: Sequence[str]) -> None:
+    """Mail whose route is none of these goes the usual way."""
+    db.execute(f"UPDATE messages SET route = '' WHERE route NOT IN ({_marks(routes)})", list(routes))  # noqa: S608
 
 
 def insert(db: sqlite3.Connection, mail: Mail, inline: bool, next_at: float | None) -> None:

@@ -55,7 +55,8 @@ class Spool:
         self._commits.open()
 
         def begin(db: sqlite3.Connection) -> tuple[int, set[str]]:
-            rows.release_all(db, self._routes)
+            rows.release_all(db)
+            rows.reroute(db, self._routes)
             return rows.octets(db), {id for (id,) in db.execute("SELECT id FROM messages")}
 
         self.octets, known = await self._commits.ask(begin)
@@ -119,6 +120,14 @@ class Spool:
         self._gone(mail, await self._commits.ask(work))
         if notice is not None:
             self.octets += len(notice.trace) + len(notice.content)
+
+    async def reroute(self, routes: Sequence[str]) -> None:
+        """Mail whose route is none of these goes the usual way."""
+        await self._commits.ask(lambda db: rows.reroute(db, routes))
+
+    async def put_off(self, mail: UUID, next_at: float) -> None:
+        """Lay a mail back until ``next_at``, whatever its recipients want."""
+        await self._commits.ask(lambda db: rows.put_off(db, mail, next_at))
 
     async def lease(self, routes: Sequence[str], now: float, limit: int) -> list[Mail]:
         """Take the mails that are due longest in hand."""
@@ -192,8 +201,7 @@ class Spool:
                 mails.append(replace(row.mail, content=content))
             except OSError as error:
                 log.error("a content cannot be read; trying again later", id=str(row.mail.id), error=error.strerror)
-                id = row.mail.id
-                await self._commits.ask(lambda db, id=id: rows.put_off(db, id, now + _UNREADABLE_SECONDS))
+                await self.put_off(row.mail.id, now + _UNREADABLE_SECONDS)
         return mails
 
     def _keep_content(self, mail: Mail) -> None:

@@ -1,0 +1,83 @@
+"""From a spooled mail to its copies: the scan, what the store is told, a copy a recipient.
+
+All that decides is in the mail and its frozen profile, so a retry after a crash, a reload or a key rotation makes the
+same copies with the same links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.dispatch.envelope import Copy, Target
+from relay.dispatch.mail import Mail
+from relay.instrumenting import Plan, plan
+from relay.reception.senders import thaw
+from relay.rewriting import message
+from relay.settings import Settings
+from tracker.model import Accepted, Recipient
+from tracker.tokens import Keyring
+
+MOST_TOGETHER = 100
+"""Recipients of one transaction: as many as every host must take (RFC 5321 section 4.5.3.1.8)."""
+
+
+class PreparedMail:
+    """A mail, scanned; ``plan`` is None for a mail of our own, which goes as it is."""
+
+    def __init__(self, mail: Mail, decided: Plan | None, keyring: Keyring) -> None:
+        self._mail = mail
+        self._plan = decided
+        self._keyring = keyring
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """What the store is told of the mail; None for one of our own."""
+        return None if self._plan is None else accepted(self._mail, self._plan)
+
+    @property
+    def apart(self) -> bool:
+        """Whether each recipient gets a copy of its own."""
+        return self._plan is not None and self._plan.instrumented and not self._plan.profile.shared
+
+    def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
+        """The recipients by copy: each alone where the copies differ, else together, up to ``MOST_TOGETHER``."""
+        size = 1 if self.apart else MOST_TOGETHER
+        return [tuple(targets[start : start + size]) for start in range(0, len(targets), size)]
+
+    def copy(self, targets: tuple[Target, ...]) -> Copy:
+        """The copy of one batch."""
+        mail, decided = self._mail, self._plan
+        if decided is None:
+            return Copy(mail.reverse_path, targets, mail.trace + mail.content, mail.options)
+        plain = mail.trace + decided.mail
+        if not decided.instrumented:
+            return Copy(mail.reverse_path, targets, plain, mail.options)
+        content = decided.copy_for(targets[0].ordinal if self.apart else None, mail.id, self._keyring)
+        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, original=plain)
+
+
+def prepare(mail: Mail, settings: Settings) -> PreparedMail:
+    """Scan a mail. Never raises for anything that a mail can hold."""
+    keyring = settings.keyring
+    return PreparedMail(mail, plan(mail.content, thaw(mail.profile), keyring) if mail.profile else None, keyring)
+
+
+def accepted(mail: Mail, decided: Plan) -> Accepted:
+    """The record of a mail, all of whose recipients are still in it."""
+    profile = decided.profile
+    return Accepted(
+        id=mail.id,
+        message_id=message.get(mail.content, "Message-ID") or message.get(mail.trace, "Message-ID") or "",
+        sender=profile.sender,
+        subject=profile.subject,
+        tag=profile.tag,
+        mailing=profile.mailing,
+        metadata=profile.metadata,
+        accepted_at=mail.accepted_at,
+        instrumented=decided.instrumented,
+        reason=decided.reason,
+        pixel=decided.scan is not None and decided.scan.pixels,
+        recipients=tuple(Recipient(each.ordinal, each.address) for each in mail.recipients),
+        links=decided.links,
+        attributed=not profile.shared or len(mail.recipients) == 1,
+    )

@@ -1,0 +1,113 @@
+"""The tracker process: the store, the recorder and the web servers; made, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+
+from relay.config import Config
+from relay.queueing import SpoolCollector
+from relay.settings import Settings
+from relay.supervisor import Life
+from tracker.app import create_admin_app, create_app
+from tracker.errors import StoreError, TracepostError
+from tracker.hits.recorder import Recorder
+from tracker.ops import Readiness
+from tracker.reading.auth import Gate
+from tracker.store.base import Store
+
+log = structlog.get_logger()
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the service has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Web:
+    """The public routes and those for readers. ``reread`` reads the configuration again; it raises ConfigError, which
+    leaves everything as it is."""
+
+    def __init__(
+        self, settings: Settings, store: Store, readiness: Readiness, sample: str, reread: Callable[[], Config]
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._readiness = readiness
+        self._sample = sample
+        self._reread = reread
+
+    async def run(self, life: Life, sockets: Sequence[socket.socket]) -> None:
+        """Serve until told to stop, on one socket, or on two of which the second is for ``admin_listen``."""
+        config, keyring = self._settings.config.tracker, self._settings.keyring
+        gate = Gate(config.api_keys, time.time)
+        try:
+            await asyncio.to_thread(self._store.open)
+        except StoreError as error:
+            # Links lead where they led without it, and hits are kept until it is back.
+            log.error("the store cannot be opened now", cause=repr(error.__cause__))
+        async with AsyncExitStack() as stack:
+            recorder = Recorder(self._store)
+            recorder.registry.register(SpoolCollector(self._settings.config.data_dir))
+            await recorder.start()
+            stack.push_async_callback(recorder.stop)
+            app = create_app(config, keyring, self._store, recorder, time.time, self._readiness, self._sample, gate)
+            await stack.enter_async_context(web_server(app, sockets[0]))
+            if config.admin_listen is not None:
+                admin = create_admin_app(
+                    config, self._store, recorder, time.time, self._readiness, self._sample, gate
+                )
+                await stack.enter_async_context(web_server(admin, sockets[1]))
+            life.ready()
+            reloading = asyncio.create_task(self._reload_forever(life, gate), name="reload")
+            await life.stop.wait()
+            reloading.cancel()
+
+    async def _reload_forever(self, life: Life, gate: Gate) -> None:
+        while True:
+            await life.reload.wait()
+            life.reload.clear()
+            try:
+                self._settings.replace(self._reread())
+            except (TracepostError, OSError) as error:
+                log.error("the keys are not reloaded", error=str(error))
+                continue
+            gate.replace(self._settings.config.tracker.api_keys)
+            log.info("the keys are reloaded")
+
+
+@asynccontextmanager
+async def web_server(app: Any, bound: socket.socket) -> AsyncIterator[None]:
+    """uvicorn on a listening socket, up when entered."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # it would write tokens
+        server_header=False,
+        proxy_headers=False,  # trusted_proxies decides, not uvicorn
+        lifespan="off",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+    )
+    server = _WebServer(config)
+    serving = asyncio.create_task(server.serve([bound]), name="web")
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        bound.close()
