@@ -78,7 +78,8 @@ def test_the_header_is_bounded_field_by_field():
 
 
 def test_a_header_that_never_ends_is_cut_at_a_field():
-    content = b"Subject: x\r\n" + b"X-Giant: x\r\n" + b"\tx\r\n" * 100_000
+    giant = b"X-Giant: " + b"x" * 200_000 + b"\r\n"
+    content = b"Subject: x\r\n" + giant + b"X-Endless: x\r\n" + b"\tx\r\n" * 100_000
     assert read(report(content=content)).returned == b"Subject: x\r\n"
 
 
@@ -142,6 +143,16 @@ def test_an_international_sender_and_ascii_recipients():
     assert kind == "message/global-delivery-status"
     assert "\r\nTo: <änn@example.com>\r\n".encode() in raw
     assert b"\r\nFinal-Recipient: rfc822; bob@example.net\r\n" in raw
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"address": "böb@example.net"}, {"orcpt": "utf-8;böb@example.net"}, {"orcpt": "rfc822;b+C3+B6b@example.net"}],
+)
+def test_one_address_makes_the_notification_international(given):
+    of = report(fate(), fate(**given))
+    assert status_kind(of)[0] == "message/global-delivery-status"
+    assert (read(of).kind, read(of).encoding) == ("message/global-headers", "7bit")
 
 
 @pytest.mark.parametrize(
