@@ -7,18 +7,23 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 import structlog
 
+from relay import queueing
 from relay.config import Config, load_config
 from relay.keys import new_signing_key
 from relay.previewing import preview as preview_mail
 from relay.probing import probe
+from relay.queueing import as_table, as_text
 from relay.service import Service
 from tracker.errors import ConfigError, TracepostError
+
+T = TypeVar("T")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -48,7 +53,7 @@ def serve(config_file: Path, only: str | None) -> None:
     config = read_config(config_file, only)
     configure_logging()
     try:
-        asyncio.run(Service(config, only).run())
+        Service(config, only, lambda: load_config(config_file, os.environ, only)).run()
     except (OSError, TracepostError) as error:
         fail(str(error))
 
@@ -95,6 +100,86 @@ def preview(
 def key() -> None:
     """Print a new signing key, for `signing_keys`."""
     click.echo(new_signing_key())
+
+
+@cli.group()
+def queue() -> None:
+    """See and move the mails that wait to be delivered."""
+
+
+@queue.command("list")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def queue_list(config_file: Path, as_json: bool) -> None:
+    """List the mails in the queue, the longest waiting first."""
+    data_dir = read_config(config_file).data_dir
+    mails, failing = spool_answers(lambda: (queueing.queued(data_dir), queueing.hosts(data_dir)))
+    click.echo(json.dumps([each.as_dict() for each in mails], indent=2) if as_json else as_table(mails, failing))
+
+
+@queue.command("show")
+@click.argument("id")
+@config_option
+@click.option("--content", is_flag=True, help="Print the mail itself, as it came.")
+def queue_show(id: str, config_file: Path, content: bool) -> None:
+    """Show one mail: its recipients, their tries, what the smarthost said."""
+    data_dir = read_config(config_file).data_dir
+    found = spool_answers(lambda: queueing.one(data_dir, queue_ids([id])[0]))
+    if found is None:
+        fail(f"{id}: there is no such mail in the queue")
+    if content:
+        click.get_binary_stream("stdout").write(found[1])
+    else:
+        click.echo(as_text(found[0]))
+
+
+@queue.command("retry")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@config_option
+def queue_retry(ids: tuple[str, ...], config_file: Path) -> None:
+    """Try mails again now: those named, else all of them."""
+    data_dir = read_config(config_file).data_dir
+    wanted = queue_ids(ids)
+    count = spool_answers(lambda: queueing.retry(data_dir, wanted))
+    if count < len(wanted):
+        fail(f"{count} of {len(wanted)} are tried again; the others are not in the queue, or being delivered now")
+    click.echo(f"{count} mails are tried again" if count != 1 else "1 mail is tried again")
+
+
+@queue.command("remove")
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@config_option
+def queue_remove(ids: tuple[str, ...], config_file: Path) -> None:
+    """Drop mails for good; their senders are not told."""
+    data_dir = read_config(config_file).data_dir
+    wanted = queue_ids(ids)
+    removed, busy = spool_answers(lambda: queueing.remove(data_dir, wanted))
+    for id in removed:
+        click.echo(f"{id}: removed")
+    for id in busy:
+        click.echo(f"{id}: is being delivered now; try again in a moment", err=True)
+    for id in set(wanted) - set(removed) - set(busy):
+        click.echo(f"{id}: there is no such mail in the queue", err=True)
+    if len(removed) < len(set(wanted)):
+        sys.exit(1)
+
+
+def queue_ids(ids: Sequence[str]) -> list[str]:
+    """Ids as the queue writes them, or the end of the program."""
+    try:
+        return [queueing.known_id(id) for id in ids]
+    except ValueError:
+        fail("an id looks like 01890a5d-ac96-774b-bcce-b302099a8057; `tracepost queue list` shows them", 2)
+
+
+def spool_answers(ask: Callable[[], T]) -> T:
+    """What the spool answers, or the end of the program."""
+    try:
+        return ask()
+    except TracepostError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
 
 
 def read_config(file: Path, only: str | None = None) -> Config:

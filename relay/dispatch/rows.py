@@ -144,6 +144,16 @@ def put_off(db: sqlite3.Connection, id: UUID, next_at: float) -> None:
     db.execute("UPDATE messages SET next_at = ? WHERE id = ?", (next_at, str(id)))
 
 
+def hurry(db: sqlite3.Connection, id: str, now: float) -> bool:
+    """Make a mail and all its recipients due now; False where it is not here or in hand."""
+    found = db.execute(
+        "UPDATE messages SET next_at = ? WHERE id = ? AND next_at IS NOT NULL RETURNING seq", (now, id)
+    ).fetchone()
+    if found is not None:
+        db.execute("UPDATE recipients SET next_at = ? WHERE seq = ?", (now, found[0]))
+    return found is not None
+
+
 def _take(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[Row]:
     found = db.execute(f"SELECT {_MAIL} FROM messages WHERE {where}", values).fetchall()  # noqa: S608
     db.executemany("UPDATE messages SET next_at = NULL WHERE seq = ?", [(row[0],) for row in found])

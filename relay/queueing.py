@@ -1,0 +1,262 @@
+"""The queue as its operator sees it: read from the spool files beside the running service, and told to retry or drop.
+
+The files belong to the workers that hold them; what is written here is small, and a worker notices it within a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from relay.dispatch import rows
+from relay.dispatch.commits import connect
+from relay.dispatch.mail import Mail, Rcpt, State
+from relay.dispatch.spool import FOLDER, contents_of
+from tracker import facts
+from tracker.errors import SpoolError
+from tracker.model import Outcome, Status
+
+REMOVED = "removed from the queue by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One mail of the queue: ``next_at`` is None while it is being delivered."""
+
+    mail: Mail
+    size: int
+    next_at: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The mail as plain data, less its content."""
+        mail = self.mail
+        return {
+            "id": str(mail.id),
+            "reverse_path": mail.reverse_path,
+            "route": mail.route or None,
+            "size": self.size,
+            "accepted_at": mail.accepted_at,
+            "next_at": self.next_at,
+            "recipients": [
+                {
+                    "address": each.address,
+                    "state": each.state.value,
+                    "attempts": each.attempts,
+                    "next_at": each.next_at,
+                    "last_reply": each.said.reply if each.said else None,
+                }
+                for each in mail.recipients
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A smarthost that is left alone for now; times are seconds since the epoch."""
+
+    route: str
+    since: float
+    next_at: float
+    reason: str
+
+
+def queued(data_dir: Path, limit: int | None = None) -> list[Queued]:
+    """The mails of all spool files, the longest waiting first. Raises SpoolError."""
+    sql = "SELECT id, size, next_at FROM messages ORDER BY accepted_at LIMIT ?"
+    found = []
+    for path in files(data_dir):
+        with reading(path) as db:
+            for id, size, next_at in db.execute(sql, [-1 if limit is None else limit]).fetchall():
+                row = rows.row_of(db, id)
+                if row is not None:
+                    found.append(Queued(row.mail, size, next_at))
+    return sorted(found, key=lambda each: each.mail.accepted_at)[:limit]
+
+
+def one(data_dir: Path, id: str) -> tuple[Queued, bytes] | None:
+    """One mail and its content as it came. Raises SpoolError."""
+    for path in files(data_dir):
+        with reading(path) as db:
+            row = rows.row_of(db, id)
+            if row is None:
+                continue
+            size, next_at = db.execute("SELECT size, next_at FROM messages WHERE id = ?", [id]).fetchone()
+            content = row.content
+            if content is None:
+                content = (contents_of(path) / id).read_bytes()
+            return Queued(row.mail, size, next_at), content
+    return None
+
+
+def hosts(data_dir: Path) -> list[Host]:
+    """The smarthosts that are left alone for now. Raises SpoolError."""
+    found: dict[str, Host] = {}
+    for path in files(data_dir):
+        with reading(path) as db:
+            for row in db.execute("SELECT route, since, next_at, reason FROM hosts"):
+                host = Host(*row)
+                if host.route not in found or host.since < found[host.route].since:
+                    found[host.route] = host
+    return list(found.values())
+
+
+def retry(data_dir: Path, ids: Sequence[str]) -> int:
+    """Make mails due now, all where none is named, whatever their smarthost's state; how many there are. Raises
+    SpoolError."""
+    count = 0
+    for path in files(data_dir):
+        with writing(path) as db:
+            for id in ids or [id for (id,) in db.execute("SELECT id FROM messages").fetchall()]:
+                count += rows.hurry(db, id, time.time())
+    return count
+
+
+def remove(data_dir: Path, ids: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Take mails out of the queue for good, without telling their senders: those removed, and those that are being
+    delivered at this moment, which stay. Raises SpoolError."""
+    removed, busy = [], []
+    wanted = set(ids)
+    for path in files(data_dir):
+        with writing(path) as db:
+            for id in sorted(wanted):
+                found = db.execute("SELECT seq, next_at FROM messages WHERE id = ?", [id]).fetchone()
+                if found is None:
+                    continue
+                if found[1] is None:
+                    busy.append(id)
+                    continue
+                row = rows.row_of(db, id)
+                rows.add_facts(db, _removals(row.mail) if row else ())
+                rows.forget(db, found[0])
+                removed.append(id)
+        for id in removed:
+            (contents_of(path) / id).unlink(missing_ok=True)
+    return removed, busy
+
+
+def _removals(mail: Mail) -> Iterator[bytes]:
+    """What the store is told of recipients whose mail was removed."""
+    if mail.profile:
+        for each in mail.recipients:
+            if each.state is State.WAITING:
+                yield facts.encode(Outcome(mail.id, each.ordinal, Status.ERROR, time.time(), REMOVED))
+
+
+def files(data_dir: Path) -> list[Path]:
+    """The spool's files."""
+    return sorted((data_dir / FOLDER).glob("*.db"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads. Raises SpoolError."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0, isolation_level=None)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise SpoolError(f"{path}: {error}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction on one file. Raises SpoolError."""
+    try:
+        with closing(connect(path)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise SpoolError(f"{path}: {error}") from error
+
+
+def as_table(mails: Sequence[Queued], failing: Sequence[Host]) -> str:
+    """The queue as a person reads it."""
+    lines = [
+        f"Smarthost{f' of {host.route}' if host.route else ''} not usable since {_time(host.since)}, tried again at"
+        f" {_time(host.next_at)}: {host.reason}"
+        for host in failing
+    ]
+    if not mails:
+        return "\n".join([*lines, "The queue is empty."])
+    lines.append(f"{'ID':36}  {'SIZE':>9}  {'ACCEPTED':19}  {'NEXT TRY':19}  FROM, TO, LAST REPLY")
+    for each in mails:
+        mail = each.mail
+        next_try = "now" if each.next_at is None else _time(each.next_at)
+        about = f"{each.size:>9}  {_time(mail.accepted_at)}  {next_try:19}  {mail.reverse_path or '<>'}"
+        lines.append(f"{mail.id}  {about}")
+        lines += [f"{'':38}{_recipient(rcpt)}" for rcpt in mail.recipients[:5]]
+        if len(mail.recipients) > 5:
+            lines.append(f"{'':38}and {len(mail.recipients) - 5} more")
+    return "\n".join([*lines, f"{len(mails)} mails, {sum(each.size for each in mails)} octets"])
+
+
+def as_text(queued: Queued) -> str:
+    """One mail as a person reads it."""
+    mail = queued.mail
+    next_try = "being delivered now" if queued.next_at is None else _time(queued.next_at)
+    lines = [
+        f"ID          {mail.id}",
+        f"From        {mail.reverse_path or '<>'}",
+        f"Size        {queued.size} octets",
+        f"Accepted    {_time(mail.accepted_at)}",
+        f"Next try    {next_try}",
+        *([f"Smarthost   of {mail.route}"] if mail.route else []),
+        *([] if mail.profile else ["What        a notification of our own"]),
+        "",
+    ]
+    for each in mail.recipients:
+        lines.append(f"{_recipient(each)} ({each.attempts} tries, next {_time(each.next_at)})")
+    return "\n".join(lines)
+
+
+def _recipient(rcpt: Rcpt) -> str:
+    if rcpt.state is not State.WAITING:
+        return f"{rcpt.address}: {rcpt.state.value}; its sender is being told"
+    return f"{rcpt.address}: {rcpt.said.reply}" if rcpt.said else f"{rcpt.address}: not tried yet"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def known_id(text: str) -> str:
+    """An id as the queue writes it. Raises ValueError for what is none."""
+    return str(UUID(text))
+
+
+class SpoolCollector(Collector):
+    """The queue's figures for Prometheus, read from the spool files when asked."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The figures of all files together; what cannot be read now is left out."""
+        messages, octets, recipients, oldest, failing = 0, 0, 0, None, 0
+        for path in files(self._data_dir):
+            try:
+                with reading(path) as db:
+                    sql = "SELECT count(*), coalesce(sum(size), 0), min(accepted_at) FROM messages"
+                    count, size, since = db.execute(sql).fetchone()
+                    messages, octets = messages + count, octets + size
+                    recipients += db.execute("SELECT count(*) FROM recipients").fetchone()[0]
+                    failing += db.execute("SELECT count(*) FROM hosts").fetchone()[0]
+                    oldest = min(filter(None, (oldest, since)), default=None)
+            except SpoolError:
+                continue
+        age = time.time() - oldest if oldest is not None else 0.0
+        yield GaugeMetricFamily("queue_messages", "Mails in the queue", value=messages)
+        yield GaugeMetricFamily("queue_recipients", "Recipients that are not done with", value=recipients)
+        yield GaugeMetricFamily("queue_octets", "Octets of mail in the queue", value=octets)
+        yield GaugeMetricFamily("queue_oldest_seconds", "Age of the oldest mail in the queue", value=age)
+        yield GaugeMetricFamily("smarthosts_failing", "Smarthosts that are left alone, by worker", value=failing)
