@@ -2,20 +2,23 @@
 
 aiosmtpd reads data by line (90 % of its time), ends lines at a bare LF, answers without enhanced codes and cancels a
 transaction when its client leaves; what stands here replaces those. One session is one task; it ends when its client
-has gone and what it had in hand is done.
+has gone and what it had in hand is done. TLS is the same stream with another reader and writer, whether it comes with
+the first byte or by STARTTLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP
 
 from relay.reception.incoming import Incoming
+from relay.reception.sasl import LONGEST_ANSWER
 
 if TYPE_CHECKING:
     from relay.reception.smtpd import SmtpServer
@@ -24,9 +27,10 @@ log = structlog.get_logger()
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd would log addresses and, in DEBUG, bodies
 
 SHUTTING_DOWN = "421 4.3.2 Shutting down; please come back"
-LONGEST_COMMAND = 4096
-"""Octets of a command line; RFC 5321 asks for 512, extensions for up to some 1,500."""
+LONGEST_LINE = LONGEST_ANSWER + len("AUTH PLAIN ")
+"""Octets of a line of the dialogue; only AUTH may be so long."""
 _LINGER_SECONDS = 5.0
+_HANDSHAKE_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -37,6 +41,24 @@ class Goodbye(Exception):
     def __init__(self, reply: str | None = None) -> None:
         super().__init__(reply)
         self.reply = reply
+
+
+class _Secured(asyncio.StreamReaderProtocol):
+    """The stream within TLS; ``gone`` is set once the client sends no more."""
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, gone: asyncio.Event) -> None:
+        super().__init__(reader, loop=loop)
+        self._gone = gone
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone."""
+        self._gone.set()
+        super().connection_lost(error)
+
+    def eof_received(self) -> bool | None:
+        """The client will send no more; TLS then ends in both directions."""
+        self._gone.set()
+        return super().eof_received()
 
 
 class Connection(SMTP):
@@ -50,7 +72,11 @@ class Connection(SMTP):
         self.server: SmtpServer = server
         self.peer = ""
         self.task: asyncio.Task[None] | None = None
+        self.tls = False
+        self._implicit: ssl.SSLContext | None = None
+        self._gone = asyncio.Event()
         self._waiting = False
+        self._shaking_hands = False
         self._deadline: float | None = None
 
     @property
@@ -62,22 +88,35 @@ class Connection(SMTP):
         """Answer one command line, None for one that was too long."""
         raise NotImplementedError
 
+    def _begin(self) -> None:
+        """The client is taken; it is greeted next."""
+        raise NotImplementedError
+
+    async def _end(self) -> None:
+        """The session is over, or never began."""
+        raise NotImplementedError
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a client."""
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else ""
         self.server.sessions.add(self)
+        self.server.seat.enter(self.peer)
         super().connection_made(transport)
-        self._incoming = Incoming(self._reader, LONGEST_COMMAND)
+        self._incoming = Incoming(self._reader, LONGEST_LINE)
         self.task = self._handler_coroutine
+        self._implicit = self.server.implicit_tls
+        if self._implicit is not None:
+            cast(asyncio.Transport, transport).pause_reading()  # the first byte is for the handshake
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has gone; a mail that it had handed over goes on all the same."""
+        self._gone.set()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
-        self.transport = None
 
     def eof_received(self) -> bool | None:
         """The client will send no more; it still gets its answers."""
+        self._gone.set()
         return asyncio.StreamReaderProtocol.eof_received(self)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
@@ -85,9 +124,12 @@ class Connection(SMTP):
 
     async def _handle_client(self) -> None:
         try:
+            if self._implicit is not None:
+                await self._secure(self._implicit)
             refusal = self.server.refusal(self.peer)
             if refusal is not None:
                 raise Goodbye(refusal)
+            self._begin()
             await self._say(f"220 {self.server.hostname} ESMTP Tracepost")
             while True:
                 if self.server.stopping and self.between_mails:
@@ -99,8 +141,49 @@ class Connection(SMTP):
         except Exception:
             log.exception("a session failed", peer=self.peer)
         finally:
-            self.server.sessions.discard(self)
             self._hang_up()
+            await self._end()
+            self.server.sessions.discard(self)
+            self.server.seat.leave(self.peer)
+
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        """Go over to TLS. What came in clear and was not read yet is thrown away with its reader."""
+        reader = asyncio.StreamReader(self.line_length_limit, self.loop)
+        protocol = _Secured(reader, self.loop, self._gone)
+        seconds = min(_HANDSHAKE_SECONDS, self.server.config.limits.idle)
+        self._waiting = self._shaking_hands = True
+        try:
+            transport = await self.loop.start_tls(
+                self._writer.transport,
+                protocol,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=_LINGER_SECONDS,
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are
+            log.info("no TLS came about", peer=self.peer, cause=getattr(error, "reason", None) or str(error))
+            raise Goodbye from None
+        finally:
+            self._waiting = self._shaking_hands = False
+        if transport is None:
+            raise Goodbye
+        protocol.connection_made(transport)
+        self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
+        self._incoming = Incoming(reader, LONGEST_LINE)
+        self.tls = True
+
+    async def _pause(self, seconds: float) -> bool:
+        """Let time go by; False, at once, where the client sends no more."""
+        self._waiting = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._gone.wait()
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            self._waiting = False
 
     async def _wait(self, reading: Awaitable[T]) -> T:
         """What the client sends next, within the limits of time."""
@@ -142,11 +225,11 @@ class Connection(SMTP):
 
     def dismiss(self) -> None:
         """Send the client away if it waits between two mails."""
-        if self._waiting and self.between_mails and self.transport is not None:
-            self._writer.write(SHUTTING_DOWN.encode() + b"\r\n")
+        if self._waiting and self.between_mails and not self._writer.is_closing():
+            if not self._shaking_hands:
+                self._writer.write(SHUTTING_DOWN.encode() + b"\r\n")
             self._writer.close()
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self.transport is not None:
-            self._writer.transport.abort()
+        self._writer.transport.abort()

@@ -45,6 +45,11 @@ class Incoming:
         """Put octets of the last chunk back: they are what comes next."""
         self._ahead[:0] = octets
 
+    @property
+    def pending(self) -> bool:
+        """Whether something was read already that nobody has asked for."""
+        return bool(self._ahead)
+
     async def _read(self) -> bytes:
         octets = await self._reader.read(_CHUNK)
         if not octets:

@@ -119,7 +119,7 @@ async def test_trouble_amid_the_data_ends_the_session(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("relay.reception.smtpd.DataReader.feed", fail)
+    monkeypatch.setattr("relay.reception.session.DataReader.feed", fail)
     async with server() as (running, taken):
         answer = await talk(running, b"EHLO me\r\n" + MAIL + b"MAIL FROM:<evil@example.com>\r\n.\r\nNOOP\r\n")
         assert codes(answer)[-2:] == ["354", "421 4.3.0"]

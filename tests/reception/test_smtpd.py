@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.config import RelayConfig
 from relay.reception.replies import SmtpError
-from relay.reception.smtpd import SmtpServer, Submission
+from relay.reception.smtpd import Queueing, SmtpServer, Submission
 
 REPLY = re.compile(rb"(?:[245]\d\d-[ -~]*\r\n)*[2345]\d\d [ -~]+\r\n")
 MAIL = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
@@ -37,7 +38,7 @@ class Taken(list[Submission]):
 async def server(**options):
     taken = Taken()
     config = RelayConfig(listen=["127.0.0.1:0"], **options)
-    running = SmtpServer(config, "relay.test", taken)
+    running = SmtpServer(config, "relay.test", partial(Queueing, taken))
     await running.start()
     try:
         yield running, taken
@@ -238,7 +239,7 @@ async def test_bare_newlines_of_strangers_are_refused_in_any_mode():
 
 
 async def test_it_listens_on_every_address():
-    running = SmtpServer(RelayConfig(listen=["127.0.0.1:0", "[::1]:0"]), "relay.test", Taken())
+    running = SmtpServer(RelayConfig(listen=["127.0.0.1:0", "[::1]:0"]), "relay.test", partial(Queueing, Taken()))
     try:
         await running.start()
     except OSError as error:
