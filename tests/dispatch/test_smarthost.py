@@ -103,7 +103,8 @@ FAULTS = [
 
 @pytest.mark.parametrize(("stage", "act", "outcome"), FAULTS)
 async def test_each_fault_has_its_verdict(stage, act, outcome):
-    async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host) as client:
+    timeout = "0.3s" if act == "hang" else "1s"
+    async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host, timeout=timeout) as client:
         verdicts = await asyncio.wait_for(client.deliver(copy("b@example.net", "c@example.net")), 10)
         assert [verdict.ordinal for verdict in sorted(verdicts, key=lambda each: each.ordinal)] == [1, 2]
         for verdict in verdicts:

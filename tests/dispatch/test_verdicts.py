@@ -7,7 +7,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.dispatch.smarthost import _stuffed
+from relay.dispatch.channel import stuffed
 from tests.dispatch.test_smarthost import CONTENT, ca_file, connected, copy, tls_of
 from tests.fakes.smarthost import FakeSmarthost, Script
 
@@ -147,7 +147,7 @@ lines = st.lists(st.sampled_from([b".", b"..", b"x", b"", b".x", b"\0", b"\xff"]
 @given(lines, st.booleans())
 def test_dots_are_doubled_where_a_line_begins_and_nowhere_else(parts, ends):
     content = b"\r\n".join(parts) + (b"\r\n" if ends else b"")
-    wire = _stuffed(content)
+    wire = stuffed(content)
     assert wire.endswith(b"\r\n.\r\n") or wire == b".\r\n"
     *sent, last, nothing = wire.split(b"\r\n")
     assert (last, nothing) == (b".", b"")

@@ -1,0 +1,71 @@
+"""Which octets go to a smarthost, by what it offers: the content, its 7-bit form, or the original in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from relay.dispatch.envelope import Reply
+
+WITHOUT_TRACKING = "(without tracking: over the smarthost's SIZE)"
+
+Converter = Callable[[bytes], bytes | None]
+"""A mail in a form that needs no 8BITMIME, None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The octets that go, and what is to be said about them beside the smarthost's words."""
+
+    octets: bytes
+    note: str = ""
+
+    def noted(self, reply: Reply) -> Reply:
+        """A reply to these octets, with the note."""
+        return replace(reply, text=f"{reply.text} {self.note}".lstrip()) if self.note else reply
+
+
+async def load(
+    content: bytes, original: bytes | None, offers: Mapping[str, str], to_seven_bit: Converter
+) -> Load | Reply:
+    """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) and it is not; where
+    both are, the smarthost is left to say so."""
+    most = size_limit(offers)
+    octets = await _carried(content, offers, to_seven_bit)
+    if octets is None:
+        return Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
+    if original is not None and len(octets) > most:
+        plain = await _carried(original, offers, to_seven_bit)
+        if plain is not None and len(plain) <= most:
+            return Load(plain, WITHOUT_TRACKING)
+    return Load(octets)
+
+
+async def _carried(content: bytes, offers: Mapping[str, str], to_seven_bit: Converter) -> bytes | None:
+    """The content as a host can carry it (RFC 6152 section 3). The header block is SMTPUTF8's business."""
+    if "8bitmime" in offers or content.isascii() or _body(content).isascii():
+        return content
+    return await asyncio.to_thread(to_seven_bit, content)
+
+
+def size_limit(offers: Mapping[str, str]) -> float:
+    """The most octets that the host says it takes (RFC 1870 section 4); a limit of 0 is none."""
+    said = offers.get("size", "").strip()
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= 20 and int(said) else float("inf")
+
+
+def headers(content: bytes) -> bytes:
+    """The header block."""
+    return content[: _header_end(content)]
+
+
+def _body(content: bytes) -> bytes:
+    return content[_header_end(content) :]
+
+
+def _header_end(content: bytes) -> int:
+    if content.startswith(b"\r\n"):
+        return 0
+    end = content.find(b"\r\n\r\n")
+    return len(content) if end < 0 else end
