@@ -128,7 +128,7 @@ def queue_show(id: str, config_file: Path, content: bool) -> None:
     if found is None:
         fail(f"{id}: there is no such mail in the queue")
     if content:
-        click.get_binary_stream("stdout").write(found[1])
+        sys.stdout.buffer.write(found[1])
     else:
         click.echo(as_text(found[0]))
 

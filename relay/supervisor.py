@@ -126,9 +126,10 @@ class Supervisor:
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         for process in self._processes:
+            assert process.ready is not None
             if not select.select([process.ready], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise StartupError(f"the {process.name} process took too long to start")
-            if process.ready is None or not process.ready.read(1):
+            if not process.ready.read(1):
                 raise StartupError(f"the {process.name} process could not start")
 
     def _start(self, process: Process) -> None:

@@ -10,17 +10,12 @@ from pydantic import BaseModel
 from tracker.config import Problem, Section
 
 NOT_BUILT = (
-    "relay.workers",
     "relay.auth.users",
     "relay.auth.passthrough",
     "relay.tls.certificate",
     "relay.tls.key",
     "relay.tls.mode",
     "relay.delivery",
-    "relay.retry.first",
-    "relay.retry.longest",
-    "relay.retry.give_up_after",
-    "relay.limits.spool",
     "tracker.workers",
     "tracker.store",
     "tracker.well_known",

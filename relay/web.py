@@ -65,9 +65,7 @@ class Web:
             app = create_app(config, keyring, self._store, recorder, time.time, self._readiness, self._sample, gate)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:
-                admin = create_admin_app(
-                    config, self._store, recorder, time.time, self._readiness, self._sample, gate
-                )
+                admin = create_admin_app(config, self._store, recorder, time.time, self._readiness, self._sample, gate)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
             reloading = asyncio.create_task(self._reload_forever(life, gate), name="reload")

@@ -25,7 +25,6 @@ from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Queueing
 from relay.recording import Recording
-from relay.rewriting.sevenbit import to_seven_bit
 from relay.settings import Settings
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, TracepostError
@@ -69,13 +68,11 @@ class Worker:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
         await spool.open()
         acceptance = Acceptance(self._settings, spool, self._delivery, self._seat, time.time)
-        config = self._settings.config.relay
-        door = SmtpServer(
-            config, self._settings.hostname, lambda: Queueing(acceptance.accept), self._seat, sockets=sockets
-        )
+        counterpart = partial(Queueing, acceptance.accept)
+        door = SmtpServer(self._settings.config.relay, self._settings.hostname, counterpart, self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
-        await door.start()
+        await door.start(sockets)
         life.ready()
         chores = [
             asyncio.create_task(self._adopt_forever(), name="adoption"),
@@ -99,7 +96,7 @@ class Worker:
     def _connect(self, smarthost: SmarthostConfig, connections: int) -> Carrier:
         if smarthost.host == "sandbox":
             return Sandbox(self._settings.config.data_dir)
-        return Smarthost(smarthost, self._settings.hostname, to_seven_bit, connections=connections)
+        return Smarthost(smarthost, self._settings.hostname, connections=connections)
 
     async def _reload_forever(self, life: Life, door: SmtpServer) -> None:
         """Read the configuration again whenever asked to; one that is wrong changes nothing."""

@@ -8,17 +8,12 @@ from relay.unbuilt import NOT_BUILT
 from tests.config.conftest import Load, Problems
 
 VALUES = {
-    "relay.workers": "2",
     "relay.auth.users": "{ann: x}",
     "relay.auth.passthrough": "true",
     "relay.tls.certificate": "a.pem",
     "relay.tls.key": "a.pem",
     "relay.tls.mode": "implicit",
     "relay.delivery": "proxy",
-    "relay.retry.first": "2m",
-    "relay.retry.longest": "3h",
-    "relay.retry.give_up_after": "4d",
-    "relay.limits.spool": "1GB",
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
     "tracker.well_known": "folder",
