@@ -11,11 +11,9 @@ from tracker.config import Problem, Section
 
 NOT_BUILT = (
     "relay.auth.users",
-    "relay.auth.passthrough",
     "relay.tls.certificate",
     "relay.tls.key",
     "relay.tls.mode",
-    "relay.delivery",
     "tracker.workers",
     "tracker.store",
     "tracker.well_known",

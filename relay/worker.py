@@ -21,9 +21,10 @@ from relay.dispatch.smarthost import Smarthost
 from relay.dispatch.spool import Spool, claim
 from relay.lanes import Lanes
 from relay.preparing import prepare
+from relay.proxying import Proxy
 from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
-from relay.reception.submission import Queueing
+from relay.reception.submission import Counterpart, Queueing
 from relay.recording import Recording
 from relay.settings import Settings
 from relay.supervisor import DRAIN_SECONDS, Life
@@ -67,9 +68,8 @@ class Worker:
         if spool is None:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
         await spool.open()
-        acceptance = Acceptance(self._settings, spool, self._delivery, self._seat, time.time)
-        counterpart = partial(Queueing, acceptance.accept)
-        door = SmtpServer(self._settings.config.relay, self._settings.hostname, counterpart, self._seat)
+        config = self._settings.config.relay
+        door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
         await door.start(sockets)
@@ -88,6 +88,12 @@ class Worker:
         await self._recording.stop()
         for each in (spool, *self._adopted):
             await each.close()
+
+    def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
+        """What stands behind each session."""
+        if self._settings.config.relay.delivery == "proxy":
+            return partial(Proxy, self._settings, spool, self._delivery, time.time)
+        return partial(Queueing, Acceptance(self._settings, spool, self._delivery, self._seat, time.time).accept)
 
     @property
     def _routes(self) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 
-from relay.dispatch.errand import Errand, Office, Prepare, Retry, UnderWay
+from relay.dispatch.errand import Errand, Office, Prepare, Retry, UnderWay, surely
 from relay.dispatch.lane import Lane
 from relay.dispatch.mail import Mail
 from relay.dispatch.spool import Spool
 from tracker.errors import SpoolError
-from tracker.model import Clock
+from tracker.model import Clock, Fact
 
 log = structlog.get_logger()
 
@@ -101,7 +101,16 @@ class Delivery:
         """Go on with a mail that the spool holds as being in hand."""
         self._held += 1
         self._held_octets += len(mail.content)
-        self._spawn(self._run(Errand(self._office, spool, mail, self._lane(mail.route), under_way or {})))
+        self._spawn(self._run(Errand(self._office, spool, mail, self.lane(mail.route), under_way or {})))
+
+    def record(self, spool: Spool, facts: Sequence[Fact]) -> None:
+        """Have the store told; nobody waits for it."""
+        self._spawn(surely(lambda: spool.record(facts)))
+        self._office.stirred()
+
+    def lane(self, route: str) -> Lane:
+        """The way that mail of this route goes."""
+        return next((lane for lane in self._lanes if route in lane.routes), self._lanes[0])
 
     async def _run(self, errand: Errand) -> None:
         try:
@@ -148,9 +157,6 @@ class Delivery:
         """How many more mails are drawn from the disk: few at a time, since their size is not known."""
         octets = (_MOST_HELD_OCTETS - self._held_octets) // (1024 * 1024)
         return max(0, min(_MOST_HELD - self._held, octets, _DRAWN_TOGETHER))
-
-    def _lane(self, route: str) -> Lane:
-        return next((lane for lane in self._lanes if route in lane.routes), self._lanes[0])
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

@@ -112,7 +112,7 @@ class Errand:
                 await self._conclude()
         except Exception:
             log.exception("an errand failed", id=str(self.mail.id))
-            await self._surely(lambda: self._spool.put_off(self.mail.id, self._office.clock() + _put_off_seconds()))
+            await surely(lambda: self._spool.put_off(self.mail.id, self._office.clock() + _put_off_seconds()))
         self._office.stirred()
 
     async def _prepared(self) -> Prepared:
@@ -127,7 +127,7 @@ class Errand:
         """Have the store told of the mail, if it was not yet: before any outcome, but nobody waits for it."""
         if not self.mail.recorded:
             facts = [] if prepared.accepted is None else [prepared.accepted]
-            record = self._surely(lambda: self._spool.record(facts, self.mail.id))
+            record = surely(lambda: self._spool.record(facts, self.mail.id))
             self._recording = self._office.spawn(record)
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Errand:
         release = alone and not self._tell
         if self._recording is not None:
             await self._recording
-        await self._surely(lambda: self._spool.settle(self.mail.id, settled, facts, release))
+        await surely(lambda: self._spool.settle(self.mail.id, settled, facts, release))
         self._released = release
         self._office.stirred()
 
@@ -242,17 +242,18 @@ class Errand:
         if self._tell:
             notice = notice_for(self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
             log.info("the sender is told", id=str(self.mail.id), notice=str(notice.id), recipients=len(self._tell))
-        await self._surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
+        await surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
 
-    async def _surely(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Write until the disk takes it: what has happened must not be forgotten."""
-        while True:
-            try:
-                await write()
-                return
-            except SpoolError as error:
-                log.error("the spool cannot be written; trying again", cause=repr(error.__cause__))
-                await asyncio.sleep(_SPOOL_PAUSE)
+
+async def surely(write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Write until the disk takes it: what has happened must not be forgotten."""
+    while True:
+        try:
+            await write()
+            return
+        except SpoolError as error:
+            log.error("the spool cannot be written; trying again", cause=repr(error.__cause__))
+            await asyncio.sleep(_SPOOL_PAUSE)
 
 
 async def deliver(carrier: Carrier, copy: Copy) -> Sequence[Verdict]:

@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from relay.dispatch.envelope import Copy, Verdict
+from relay.dispatch.envelope import Copy, Reply, Target, Verdict
 from tracker.model import Clock, new_id
 
 FOLDER = "sandbox"
@@ -31,6 +31,16 @@ class Sandbox:
         except OSError as error:
             return _all(copy, 451, "4.3.0", f"the sandbox cannot be written: {error.strerror}")
         return _all(copy, 250, "2.0.0", f"kept as {name}.eml")
+
+    async def begin(
+        self, mail_from: str, options: Mapping[str, str | None], size: int | None = None
+    ) -> SandboxTransaction:
+        """Take a mail step by step, as a smarthost does."""
+        return SandboxTransaction(self, mail_from, options)
+
+    async def login(self, username: str, password: str) -> Reply:
+        """Nobody is known here."""
+        return Reply(535, "5.7.8", "The sandbox knows no users", "auth")
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -58,6 +68,32 @@ class Sandbox:
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self._folder / name)
+
+
+class SandboxTransaction:
+    """A mail that is handed over step by step."""
+
+    def __init__(self, sandbox: Sandbox, mail_from: str, options: Mapping[str, str | None]) -> None:
+        self.mail = Reply(250, "2.1.0", "Ok", "mail")
+        self.offers: frozenset[str] = frozenset()
+        self._sandbox = sandbox
+        self._mail_from = mail_from
+        self._options = options
+        self._targets: list[Target] = []
+
+    async def recipient(self, target: Target) -> Reply:
+        """Anybody will do."""
+        self._targets.append(target)
+        return Reply(250, "2.1.5", "Ok", "rcpt")
+
+    async def data(self, content: bytes, original: bytes | None = None) -> Reply:
+        """Keep the mail."""
+        copy = Copy(self._mail_from, tuple(self._targets), content, self._options)
+        verdict = (await self._sandbox.deliver(copy))[0]
+        return Reply(verdict.code, verdict.enhanced, verdict.text, verdict.stage)
+
+    async def abandon(self) -> None:
+        """Nothing is kept before the end of the data."""
 
 
 def _all(copy: Copy, code: int, enhanced: str, text: str) -> list[Verdict]:

@@ -9,11 +9,9 @@ from tests.config.conftest import Load, Problems
 
 VALUES = {
     "relay.auth.users": "{ann: x}",
-    "relay.auth.passthrough": "true",
     "relay.tls.certificate": "a.pem",
     "relay.tls.key": "a.pem",
     "relay.tls.mode": "implicit",
-    "relay.delivery": "proxy",
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
     "tracker.well_known": "folder",
