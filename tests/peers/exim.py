@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def exim(relay_port: int, terms: Terms) -> Iterator[Exim]:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "LD_LIBRARY_PATH": libraries},
+                start_new_session=True,
             )
         try:
             await_daemon(instance, process)
@@ -129,6 +131,8 @@ def exim(relay_port: int, terms: Terms) -> Iterator[Exim]:
         finally:
             process.terminate()
             process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its sessions outlive it, and would make their log anew
 
 
 def refusal(address: str, reply: str) -> str:
