@@ -7,8 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, StrictStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr, model_validator
 
+from relay.certificates import CertificateError, tls_context
+from relay.passwords import is_hash
 from relay.unbuilt import not_built
 from tracker.config import (
     Count,
@@ -76,10 +78,17 @@ class SmarthostConfig(Section):
         yield from _missing_file("ca_file", self.ca_file)
 
 
-class User(Section):
-    """Who may authenticate; written as ``{hash, senders}`` or as the hash alone."""
+def _password_hash(value: SecretStr) -> SecretStr:
+    if not is_hash(value.get_secret_value()):
+        raise ValueError("must be the hash of a password; `tracepost hash-password` makes one")
+    return value
 
-    hash: Secret
+
+class User(Section):
+    """Who may authenticate; written as ``{hash, senders}`` or as the hash alone. ``senders``: globs of the addresses
+    that this user may send from; none: any."""
+
+    hash: Annotated[Secret, AfterValidator(_password_hash)]
     senders: tuple[Text, ...] = ()
 
     @model_validator(mode="before")
@@ -91,8 +100,12 @@ class User(Section):
 class Auth(Section):
     """AUTH at the door."""
 
-    users: dict[StrictStr, User] = Field(default_factory=dict)
+    users: dict[Text, User] = Field(default_factory=dict)
     passthrough: Switch = False
+
+    def problems(self) -> Iterator[Problem]:
+        if self.users and self.passthrough:
+            yield Problem(("passthrough",), "goes not with relay.auth.users: either they decide or the smarthost does")
 
 
 class Tls(Section):
@@ -109,8 +122,13 @@ class Tls(Section):
             yield Problem(("certificate",), "is required where there is a key")
         if self.mode == "implicit" and self.certificate is None and self.key is None:
             yield Problem(("mode",), "implicit needs a certificate and a key")
-        yield from _missing_file("certificate", self.certificate)
-        yield from _missing_file("key", self.key)
+        missing = [*_missing_file("certificate", self.certificate), *_missing_file("key", self.key)]
+        yield from missing
+        if self.certificate is not None and self.key is not None and not missing:
+            try:
+                tls_context(self.certificate, self.key)
+            except CertificateError as error:
+                yield Problem((error.key,), str(error))
 
 
 class Retry(Section):

@@ -219,8 +219,10 @@ class Connection(SMTP):
     def _hang_up(self) -> None:
         """Close; what the client does not fetch soon is thrown away."""
         transport = self._writer.transport
-        self._writer.close()
-        if transport.get_write_buffer_size():
+        pending = transport.get_write_buffer_size()
+        if not transport.is_closing():  # closed twice, a transport of TLS can no more be aborted
+            transport.close()
+        if pending:
             self.loop.call_later(_LINGER_SECONDS, transport.abort)
 
     def dismiss(self) -> None:
