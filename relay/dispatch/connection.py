@@ -65,7 +65,7 @@ class Connection:
         can be believed."""
         self._amid = True
         if self._trouble is None and self._channel.spoke:
-            self._fail(commands[0].stage, Nonsense())
+            await self._unasked(commands[0].stage)
         if self._trouble is None:
             self._channel.write(b"".join(command.line for command in commands))
         return [await self._answer(command.stage, self._timeout) for command in commands]
@@ -73,7 +73,7 @@ class Connection:
     async def upload(self, content: bytes) -> Reply:
         """Send the content to a host that said GO_ON; its answer."""
         if self._channel.spoke:
-            return self._fail("data", Nonsense())
+            return await self._unasked("data")
         try:
             whole = await self._channel.upload(stuffed(content), self._timeout)
         except ChannelError as error:
@@ -104,9 +104,8 @@ class Connection:
     async def _final(self) -> Reply:
         reply = await self._answer("after", self._timeout * DATA_ANSWER_TIMEOUTS)
         if self._trouble is None and self._channel.spoke:
-            # A host may say 421 at any time; anything else shows that the answer may be one to something else.
-            if (await self._answer("after", self._timeout)).code != 421:
-                reply = self._fail("after", Nonsense())
+            unasked = await self._unasked("after")  # which shows that this may be the answer to something else
+            reply = reply if unasked.code == 421 else unasked
         elif self._trouble is None:
             self._amid = False
         if self._trouble is reply and reply.code != 421:
@@ -120,6 +119,11 @@ class Connection:
         reply = await self._answer("after", self._timeout)
         self.abort()
         return self._fail("after", Nonsense()) if reply.good else reply
+
+    async def _unasked(self, stage: str) -> Reply:
+        """What waits although nobody asked: a host may say 421 at any time, all else is nonsense."""
+        reply = await self._answer(stage, self._timeout)
+        return reply if reply.code == 421 else self._fail(stage, Nonsense())
 
     async def _answer(self, stage: str, seconds: float) -> Reply:
         if self._trouble is not None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from relay.dispatch.connection import LONGEST_TEXT
 from relay.dispatch.envelope import Reply
 
 WITHOUT_TRACKING = "(without tracking: over the smarthost's SIZE)"
@@ -23,7 +24,9 @@ class Load:
 
     def noted(self, reply: Reply) -> Reply:
         """A reply to these octets, with the note."""
-        return replace(reply, text=f"{reply.text} {self.note}".lstrip()) if self.note else reply
+        if not self.note:
+            return reply
+        return replace(reply, text=f"{reply.text[: LONGEST_TEXT - len(self.note) - 1]} {self.note}".lstrip())
 
 
 async def load(

@@ -6,7 +6,7 @@ import base64
 import functools
 import ipaddress
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import aiosmtplib
@@ -117,12 +117,15 @@ class Opener:
         return context
 
     def _unusable(self, stage: str, error: Exception, credentials: Credentials | None) -> Unusable:
-        reply = _said(stage, error)
-        sentence = f"{reply.code} {reply.enhanced} {reply.line}" if reply is not None else str(error)
+        reply, sentence = _said(stage, error), str(error)
+        if reply is not None:
+            sentence = f"{reply.code} {reply.enhanced} {reply.line}"
         if credentials is not None:
             sentence = credentials.hidden(sentence)
+            reply = reply and replace(reply, text=credentials.hidden(reply.text))
         sentence = printable(sentence or type(error).__name__)[:200]
-        log.warning("the smarthost cannot be used now", host=self._settings.host, stage=stage, error=sentence)
+        if reply is None or stage != "auth" or credentials is self.configured:  # else a client mistyped its password
+            log.warning("the smarthost cannot be used now", host=self._settings.host, stage=stage, error=sentence)
         enhanced = "4.4.1" if stage == "connect" else "4.3.5"
         text = f"The smarthost cannot be used now ({stage}): {sentence}"
         return Unusable(Reply(451, enhanced, text, stage, host_wide=True), reply if stage == "auth" else None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,25 +23,32 @@ class Message:
 
 @dataclass
 class Script:
-    """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle``.
-    ``when`` sees the command's line and says whether it holds; ``times`` is how often, None for ever."""
+    """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle`` (the
+    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line and
+    says whether it holds; ``times`` is how often, None for ever."""
 
     act: str
     when: Callable[[bytes], bool] = lambda line: True
     times: int | None = None
+    pace: float = 0.002
 
 
 @dataclass
 class FakeSmarthost:
-    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``."""
+    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
+    octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read."""
 
     script: dict[str, Script] = field(default_factory=dict)
-    extensions: tuple[str, ...] = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
+    extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
+    pipelining: bool = True
     tls: ssl.SSLContext | None = None
     implicit: bool = False
     users: dict[bytes, bytes] = field(default_factory=dict)
+    mechanisms: bytes = b"PLAIN LOGIN"
+    window: int | None = None
     messages: list[Message] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
+    ahead: list[bytes] = field(default_factory=list)
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
@@ -47,8 +56,11 @@ class FakeSmarthost:
 
     async def __aenter__(self) -> FakeSmarthost:
         self._tasks: set[asyncio.Task[None]] = set()
+        listening = socket.create_server(("127.0.0.1", 0))
+        if self.window is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
         self._server = await asyncio.start_server(
-            self._client, "127.0.0.1", 0, limit=1 << 20, ssl=self.tls if self.implicit else None
+            self._client, sock=listening, limit=self.window or 1 << 20, ssl=self.tls if self.implicit else None
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -91,6 +103,8 @@ class _Dialogue:
         while True:
             line = (await self.reader.readuntil(b"\r\n"))[:-2]
             self.host.commands.append(line)
+            if self.reader._buffer:
+                self.host.ahead.append(line)
             verb = line.split(b" ")[0].upper().decode("latin-1")
             handler = getattr(self, f"on_{verb.lower()}", None)
             if handler is None:
@@ -116,7 +130,7 @@ class _Dialogue:
         if script.act == "trickle":
             for octet in usual + b"\r\n":
                 self.writer.write(bytes([octet]))
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(script.pace)
             return usual
         reply = script.act.encode("utf-8", "surrogateescape")
         await self.write(reply)
@@ -129,11 +143,11 @@ class _Dialogue:
         await self.writer.drain()
 
     async def on_ehlo(self, line: bytes) -> None:
-        offers = [offer.encode() for offer in self.host.extensions]
+        offers = [offer.encode() for offer in (*self.host.extensions, *["PIPELINING"] * self.host.pipelining)]
         if self.host.tls is not None and self.writer.get_extra_info("ssl_object") is None:
             offers.append(b"STARTTLS")
         if self.host.users:
-            offers.append(b"AUTH PLAIN LOGIN")
+            offers.append(b"AUTH " + self.host.mechanisms)
         lines = [b"smarthost.test", *offers]
         usual = b"\r\n".join([*(b"250-" + each for each in lines[:-1]), b"250 " + lines[-1]])
         await self.say("ehlo", line, usual)
@@ -146,8 +160,12 @@ class _Dialogue:
             await self.writer.start_tls(self.host.tls)
 
     async def on_auth(self, line: bytes) -> None:
-        _, _, initial = line.partition(b" PLAIN ")
-        taken = initial in self.host.users.values()
+        _, mechanism, initial = line.split(b" ")
+        if mechanism == b"LOGIN":
+            await self.write(b"334 UGFzc3dvcmQ6")
+            password = base64.b64decode(await self.reader.readline())
+            initial = base64.b64encode(b"\0" + base64.b64decode(initial) + b"\0" + password)
+        taken = initial in self.host.users.values() and mechanism in self.host.mechanisms
         await self.say("auth", line, b"235 2.7.0 welcome" if taken else b"535 5.7.8 no")
 
     async def on_mail(self, line: bytes) -> None:
@@ -172,13 +190,15 @@ class _Dialogue:
 
     async def body(self) -> bytes:
         script = self.host.script.get("body")
-        if script is not None and script.times != 0:
+        pace = script.pace if script is not None and script.act == "sip" else 0.0
+        if script is not None and script.times != 0 and not pace:
             await self.reader.read(100)
             await self.say("body", b"", b"")
         buffer = bytearray(b"\r\n")
         while True:
             at = max(0, len(buffer) - 4)
             chunk = await self.reader.read(1 << 20)
+            await asyncio.sleep(pace)
             if not chunk:
                 raise _Gone
             buffer += chunk
