@@ -36,11 +36,13 @@ class Script:
 @dataclass
 class FakeSmarthost:
     """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
-    octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read."""
+    octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
+    ``hasty`` host says 354 where it took no recipient."""
 
     script: dict[str, Script] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
     pipelining: bool = True
+    hasty: bool = False
     tls: ssl.SSLContext | None = None
     implicit: bool = False
     users: dict[bytes, bytes] = field(default_factory=dict)
@@ -177,7 +179,7 @@ class _Dialogue:
             self.recipients.append(line[8:])
 
     async def on_data(self, line: bytes) -> None:
-        if self.mail is None or not self.recipients:
+        if self.mail is None or not (self.recipients or self.host.hasty):
             await self.write(b"503 5.5.1 MAIL and RCPT first")
             return
         if not (await self.say("data", line, b"354 go on")).startswith(b"354"):
