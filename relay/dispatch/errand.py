@@ -240,7 +240,8 @@ class Errand:
         warned = [each.ordinal for each in self._tell if each.state is State.WAITING]
         notice = None
         if self._tell:
-            notice = notice_for(self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+            about = (self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+            notice = await asyncio.to_thread(notice_for, *about) if self._large else notice_for(*about)
             log.info("the sender is told", id=str(self.mail.id), notice=str(notice.id), recipients=len(self._tell))
         await surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
 

@@ -233,6 +233,11 @@ def next_due(db: sqlite3.Connection, route: str) -> float | None:
     return found
 
 
+def in_files(db: sqlite3.Connection) -> set[str]:
+    """The ids of mails whose content is in a file of its own."""
+    return {id for (id,) in db.execute("SELECT id FROM messages WHERE seq NOT IN (SELECT seq FROM contents)")}
+
+
 def octets(db: sqlite3.Connection) -> int:
     """The size of all mail here."""
     found: int = db.execute("SELECT coalesce(sum(size), 0) FROM messages").fetchone()[0]

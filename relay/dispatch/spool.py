@@ -57,7 +57,7 @@ class Spool:
         def begin(db: sqlite3.Connection) -> tuple[int, set[str]]:
             rows.release_all(db)
             rows.reroute(db, self._routes)
-            return rows.octets(db), {id for (id,) in db.execute("SELECT id FROM messages")}
+            return rows.octets(db), rows.in_files(db)
 
         self.octets, known = await self._commits.ask(begin)
         await asyncio.to_thread(remove_orphans, self._contents, known)
@@ -78,7 +78,11 @@ class Spool:
             rows.insert(db, mail, inline, None if in_hand else mail.accepted_at)
             rows.add_facts(db, octets)
 
-        await self._commits.ask(work)
+        try:
+            await self._commits.ask(work)
+        except SpoolError:
+            (self._contents / str(mail.id)).unlink(missing_ok=True)
+            raise
         self.octets += len(mail.trace) + len(mail.content)
 
     async def record(self, facts: Sequence[Fact], mail: UUID | None = None) -> None:
