@@ -103,7 +103,8 @@ def refuse_loops(content: bytes) -> None:
 def trace_headers(submission: Submission, hostname: str, id: UUID, at: float) -> bytes:
     """The lines that go on top: Received (RFC 5321 section 4.4), and Message-ID and Date where the mail has none."""
     protocol = "UTF8SMTP" if submission.smtputf8 else "ESMTP" if submission.esmtp else "SMTP"
-    protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
+    if protocol != "SMTP":  # RFC 3848 has no words for a HELO by TLS
+        protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
     address = submission.peer if ":" not in submission.peer else f"IPv6:{submission.peer}"
     lines = [
         f"Received: from {submission.helo} ([{address}])",
