@@ -209,3 +209,4 @@ async def test_a_mail_abandoned_while_it_is_converted_is_not_sent():
         assert (await task).code == 503
         await client.close()
     assert [message.recipients for message in host.messages] == [[b"<z@example.net>"]]
+    assert host.commands.count(b"DATA") == 1
