@@ -26,6 +26,7 @@ from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Counterpart, Queueing
 from relay.recording import Recording
+from relay.rewriting.sevenbit import to_seven_bit
 from relay.settings import Settings
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, TracepostError
@@ -106,7 +107,7 @@ class Worker:
     def _connect(self, smarthost: SmarthostConfig, connections: int) -> Carrier:
         if smarthost.host == "sandbox":
             return Sandbox(self._settings.config.data_dir)
-        return Smarthost(smarthost, self._settings.hostname, connections=connections)
+        return Smarthost(smarthost, self._settings.hostname, to_seven_bit=to_seven_bit, connections=connections)
 
     async def _reload_forever(self, life: Life, door: SmtpServer) -> None:
         """Read the configuration again whenever asked to; one that is wrong changes nothing."""
