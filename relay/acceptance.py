@@ -18,7 +18,7 @@ from relay.reception.senders import Profile, freeze, profile_for
 from relay.reception.submission import Submission
 from relay.rewriting import message
 from relay.settings import Settings
-from tracker.errors import SpoolError
+from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Clock, new_id
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Acceptance:
         try:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
-            raise local_trouble(error.__cause__) from error
+            raise refusal_by(error) from error
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
@@ -57,6 +57,13 @@ class Acceptance:
         self._seat.set_spool(self._delivery.octets)
         if self._seat.spool + size > limit:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
+
+
+def refusal_by(error: SpoolError) -> SmtpError:
+    """What the client is told where the spool does not take its mail."""
+    if isinstance(error, SpoolFull):
+        return SmtpError(452, "4.3.1", "The disk is full here; please try again later", "the disk is full")
+    return local_trouble(error.__cause__)
 
 
 def mail_of(submission: Submission, settings: Settings, at: float, shared: bool = False) -> Mail:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,14 +20,15 @@ QUICK = "retry: {first: 1s, longest: 2s, give_up_after: 5m}\n"
 
 
 class Service:
-    """One service at fixed ports. ``log`` is all that it ever said; ``files`` bounds the descriptors of a process."""
+    """One service at fixed ports. ``log`` is all that it ever said; ``by`` is the command that it is run by, such as
+    one that takes rights away."""
 
-    def __init__(self, folder: Path, smarthost: str, *, files: int | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, smarthost: str, *, by: Sequence[str] = (), **settings: str) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.smtp_port, self.http_port = free_port(), free_port()
         self._smarthost = smarthost
-        self._files = files
+        self._by = by
         self._family: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._config = folder / "config.yaml"
@@ -57,14 +57,10 @@ class Service:
         if self._process is not None:
             self._process.wait(5)
 
-        def bound() -> None:
-            if self._files is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (self._files, self._files))
-
         environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACEPOST_")}
-        command = [sys.executable, "-m", "relay.cli", "serve", "-c", str(self._config)]
+        command = [*self._by, sys.executable, "-m", "relay.cli", "serve", "-c", str(self._config)]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, preexec_fn=bound)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
         await_ready(self.web, self._process, self.folder / "log")
         self._family |= {self.pid, *self.children()}
 
@@ -147,9 +143,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(folder: Path, smarthost: str, **settings: str) -> Iterator[Service]:
+def running(folder: Path, smarthost: str, *, by: Sequence[str] = (), **settings: str) -> Iterator[Service]:
     """A service that is up and ready; none of its processes is left behind."""
-    service = Service(folder, smarthost, **settings)  # type: ignore[arg-type]
+    service = Service(folder, smarthost, by=by, **settings)
     try:
         service.start()
         yield service
