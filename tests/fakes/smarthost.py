@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,8 +25,8 @@ class Message:
 @dataclass
 class Script:
     """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle`` (the
-    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line and
-    says whether it holds; ``times`` is how often, None for ever."""
+    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line, that
+    of MAIL from DATA on, and says whether it holds; ``times`` is how often, None for ever."""
 
     act: str
     when: Callable[[bytes], bool] = lambda line: True
@@ -37,7 +38,9 @@ class Script:
 class FakeSmarthost:
     """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
     octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
-    ``hasty`` host says 354 where it took no recipient."""
+    ``hasty`` host says 354 where it took no recipient. ``received`` are also those whole mails that it then did not
+    take; ``acted``: when scripts were followed, by stage, in seconds of the monotonic clock. Connections are refused
+    until it is ``listening``, or told to ``listen``."""
 
     script: dict[str, Script] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
@@ -48,7 +51,10 @@ class FakeSmarthost:
     users: dict[bytes, bytes] = field(default_factory=dict)
     mechanisms: bytes = b"PLAIN LOGIN"
     window: int | None = None
+    listening: bool = True
     messages: list[Message] = field(default_factory=list)
+    received: list[Message] = field(default_factory=list)
+    acted: list[tuple[str, float]] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     ahead: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -58,17 +64,27 @@ class FakeSmarthost:
 
     async def __aenter__(self) -> FakeSmarthost:
         self._tasks: set[asyncio.Task[None]] = set()
-        listening = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.socket()
         if self.window is not None:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
-        self._server = await asyncio.start_server(
-            self._client, sock=listening, limit=self.window or 1 << 20, ssl=self.tls if self.implicit else None
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._server: asyncio.Server | None = None
+        if self.listening:
+            await self.listen()
         return self
 
+    async def listen(self) -> None:
+        """Take connections."""
+        tls = self.tls if self.implicit else None
+        self._server = await asyncio.start_server(
+            self._client, sock=self._socket, limit=self.window or 1 << 20, ssl=tls
+        )
+
     async def __aexit__(self, *error: object) -> None:
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -122,6 +138,7 @@ class _Dialogue:
             return usual
         if script.times is not None:
             script.times -= 1
+        self.host.acted.append((stage, time.monotonic()))
         if script.act == "drop":
             raise _Gone
         if script.act == "reset":
@@ -182,20 +199,35 @@ class _Dialogue:
         if self.mail is None or not (self.recipients or self.host.hasty):
             await self.write(b"503 5.5.1 MAIL and RCPT first")
             return
-        if not (await self.say("data", line, b"354 go on")).startswith(b"354"):
+        about = b"MAIL FROM:" + self.mail if self.mail is not None else b""
+        if not (await self.say("data", about, b"354 go on")).startswith(b"354"):
             return
-        content = await self.body()
-        reply = await self.say("after", line, b"250 2.0.0 Ok: taken")
-        if reply.startswith(b"2"):
-            self.host.messages.append(Message(self.mail, self.recipients, content))
+        spoken = await self.amid(about)
+        message = Message(self.mail or b"", self.recipients, await self.body())
+        if not spoken:
+            self.host.received.append(message)
+            if (await self.say("after", about, b"250 2.0.0 Ok: taken")).startswith(b"2"):
+                self.host.messages.append(message)
         self.mail, self.recipients = None, []
+
+    async def amid(self, about: bytes) -> bool:
+        """Misbehave when a part of the content is there; True where that was by a reply, which is then the last word on
+        the mail."""
+        script = self.host.script.get("body")
+        if script is None or script.times == 0 or not script.when(about) or script.act == "sip":
+            return False
+        await self.reader.read(100)
+        try:
+            await self.say("body", about, b"")
+        except _Gone:
+            if script.act.startswith("421"):
+                await self.reader.read(-1)  # closed with octets unread, the client would get a reset in its place
+            raise
+        return True
 
     async def body(self) -> bytes:
         script = self.host.script.get("body")
         pace = script.pace if script is not None and script.act == "sip" else 0.0
-        if script is not None and script.times != 0 and not pace:
-            await self.reader.read(100)
-            await self.say("body", b"", b"")
         buffer = bytearray(b"\r\n")
         while True:
             at = max(0, len(buffer) - 4)
