@@ -25,8 +25,8 @@ class Message:
 @dataclass
 class Script:
     """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle`` (the
-    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line, that
-    of MAIL from DATA on, and says whether it holds; ``times`` is how often, None for ever."""
+    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line,
+    that of MAIL from DATA on, and says whether it holds; ``times`` is how often, None for ever."""
 
     act: str
     when: Callable[[bytes], bool] = lambda line: True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -75,7 +76,7 @@ def assert_tries(episode: Episode) -> None:
     patience = TIMEOUT * (10 if (case.stage, case.fault) == ("after", "hang") else 1 if slow(case) else 0)
     assert tries[0] < POLL + SLACK
     assert len(tries) >= (2 if patience > TIMEOUT else 4)
-    for number, (earlier, later) in enumerate(zip(tries, tries[1:], strict=False)):
+    for number, (earlier, later) in enumerate(itertools.pairwise(tries)):
         if case.outcome == "waits":
             shortest, longest = 0.75 * 2**number, 1.0 * 2**number
         else:
@@ -123,3 +124,38 @@ def counts(row: dict) -> dict[str, int]:
     assert row["recipients"] == 1
     names = ("sent", "delivered", "bounced", "errors", "pending", "suppressed")
     return {name: row[name] for name in names if row[name]}
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory) -> dict[str, Episode]:
+    return asyncio.run(run(tmp_path_factory.mktemp("proxy"), "proxy"))
+
+
+@pytest.mark.parametrize("case", cases("proxy"), ids=lambda case: case.name)
+def test_proxy(proxy, case):
+    """The client hears what the smarthost said; one that is to try again does so, and then the mail is there."""
+    episode = proxy[case.name]
+    assert not episode.notices
+    first = episode.heard[0]
+    assert first.closed == (case.outcome == "leaves")
+    if case.outcome == "passes":
+        assert first.verdict == "250 2.0.0 Ok: taken"
+        assert_passes(episode)
+        return
+    assert len(first.replies) == replies_until(case)
+    assert first.verdict.startswith(case.said)
+    if case.outcome in ("refused", "failed"):
+        assert len(episode.heard) == 1
+        assert not episode.arrived
+        assert (episode.row is not None) == (case.outcome == "failed")
+        assert episode.row is None or counts(episode.row) == {"bounced": 1}
+    else:
+        assert [heard.verdict for heard in episode.heard[1:]] == ["250 2.0.0 Ok: taken"]
+        assert len(episode.arrived) == 1
+        assert counts(episode.row) == {"sent": 1, "delivered": 1}
+        assert (len(episode.host.received) - (case.stage == "next") > 1) == (case.stage == "after")
+
+
+def replies_until(case: Case) -> int:
+    """How many replies the client gets, that to MAIL being the first: what a stage has to say, it says there."""
+    return {"rcpt": 2, "data": 4, "body": 4, "after": 4}.get(case.stage, 1)
