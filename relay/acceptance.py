@@ -48,6 +48,7 @@ class Acceptance:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
             raise refusal_by(error) from error
+        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)

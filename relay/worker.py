@@ -61,7 +61,7 @@ class Worker:
             retry,
             partial(prepare, settings=settings),
             time.time,
-            self._recording.stir,
+            self._stirred,
         )
         self._adopted: list[Spool] = []
 
@@ -76,6 +76,7 @@ class Worker:
         door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
+        self._stirred()
         await door.start(sockets)
         life.ready()
         chores = [
@@ -93,6 +94,11 @@ class Worker:
         await self._recording.stop()
         for each in (spool, *self._adopted):
             await each.close()
+
+    def _stirred(self) -> None:
+        """Something was sent, or failed, or ended."""
+        self._recording.stir()
+        self._seat.set_spool(self._delivery.octets)
 
     def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
         """What stands behind each session."""
@@ -140,6 +146,7 @@ class Worker:
                         self._delivery.drop(spool)
                         self._recording.drop(spool)
                         await spool.remove()
+                        self._stirred()
                 found = claim(self._settings.config.data_dir, self._routes, fresh=False)
                 if found is not None:
                     await found.open()
@@ -147,3 +154,4 @@ class Worker:
                     self._adopted.append(found)
                     self._delivery.adopt(found)
                     self._recording.adopt(found)
+                    self._stirred()
