@@ -55,7 +55,6 @@ class Acceptance:
 
     def _refuse_over_limit(self, size: int) -> None:
         limit = self._settings.config.relay.limits.spool
-        self._seat.set_spool(self._delivery.octets)
         if self._seat.spool + size > limit:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
 

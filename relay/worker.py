@@ -38,9 +38,6 @@ ADOPT_SECONDS = 5.0
 """How often a worker looks for spool files that nobody holds. It does so first after as long, so that each worker of a
 service that starts finds its own."""
 
-REPORT_SECONDS = 1.0
-"""How often a worker lets the others know how much its spool holds."""
-
 
 class Worker:
     """One of ``relay.workers`` processes that share the door, the smarthosts and the spool's folder. ``reread`` reads
@@ -82,7 +79,6 @@ class Worker:
         chores = [
             asyncio.create_task(self._adopt_forever(), name="adoption"),
             asyncio.create_task(self._reload_forever(life, door), name="reload"),
-            asyncio.create_task(self._report_forever(), name="report"),
         ]
         await life.stop.wait()
         began = time.monotonic()
@@ -128,12 +124,6 @@ class Worker:
                 continue
             self._delivery.set_lanes(self._lanes.update(self._settings.config))
             log.info("the configuration is reloaded")
-
-    async def _report_forever(self) -> None:
-        """Let the other workers know how much lies here."""
-        while True:
-            self._seat.set_spool(self._delivery.octets)
-            await asyncio.sleep(REPORT_SECONDS)
 
     async def _adopt_forever(self) -> None:
         """Send what lies in files whose holder is gone, and remove such a file once it is empty."""

@@ -84,11 +84,6 @@ class Delivery:
         with contextlib.suppress(SpoolError):  # opening the file does it too
             await spool.reroute(routes)
 
-    @property
-    def octets(self) -> int:
-        """Octets of mail in all files that are sent from."""
-        return sum(spool.octets for spool in self._spools)
-
     def adopt(self, spool: Spool) -> None:
         """Send what is in another file too."""
         self._spools.append(spool)
