@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -293,6 +294,7 @@ def load_config(path: Path, environ: Mapping[str, str], only: str | None = None)
 
     def checks(config: Config) -> Iterator[Problem]:
         yield from _wings(config, only)
+        yield from _too_few_connections(config)
         if only != "tracker" and not config.relay.smarthost.host:
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
@@ -311,6 +313,19 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
     """The route that is chosen at MAIL, before there is a From address: that of the first entry for the AUTH user or
     the reverse-path, None where there is none."""
     return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
+
+
+def _too_few_connections(config: Config) -> Iterator[Problem]:
+    """Each worker needs a connection of its own to each smarthost."""
+    workers = config.relay.workers or os.cpu_count() or 1
+    smarthosts: list[tuple[tuple[str | int, ...], SmarthostConfig | None]] = [
+        (("relay", "smarthost"), config.relay.smarthost),
+        *((("senders", index, "smarthost"), entry.smarthost) for index, entry in enumerate(config.senders)),
+    ]
+    for path, smarthost in smarthosts:
+        if smarthost is not None and smarthost.max_connections < workers:
+            sentence = f"must be at least {workers}, since each of so many workers (relay.workers) needs one"
+            yield Problem((*path, "max_connections"), sentence)
 
 
 def check_wings(config: Config, only: str | None) -> None:

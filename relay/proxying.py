@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 
-from relay.acceptance import mail_of, refuse_loops
+from relay.acceptance import mail_of, refusal_by, refuse_loops
 from relay.config import route_at_mail
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.dsn import wants
@@ -205,7 +205,7 @@ class Proxy:
         try:
             await self._spool.accept(mail, True, facts)
         except SpoolError as error:
-            raise local_trouble(error.__cause__) from error
+            raise refusal_by(error) from error
         self._delivery.take(self._spool, mail, under_way)
 
     def _left(self, mail: Mail, verdicts: Sequence[Verdict], under_way: UnderWay, now: float) -> list[Rcpt]:
