@@ -40,6 +40,10 @@ class Site:
         """Hand in a mail from this domain."""
         return await submit(self.service.smtp_port, content, f"<news@{self.domain}>{options}", people)
 
+    async def submit_null(self, content: bytes) -> Heard:
+        """Hand in a mail with the null reverse-path; the From address names the smarthost."""
+        return await submit(self.service.smtp_port, content, "<>")
+
     async def queue(self) -> list[dict[str, Any]]:
         """What of this domain's mail waits, notifications to it too."""
         entries = json.loads(await asyncio.to_thread(command, self.service, "queue", "list", "--json"))
