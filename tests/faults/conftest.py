@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
 
+from relay.queueing import queued
 from tests.e2e.harness import Tracepost, tracepost
 from tests.fakes.smarthost import FakeSmarthost, bound
 from tests.faults.client import Heard, submit
-from tests.faults.episode import command, rows_of
+from tests.faults.episode import rows_of
 from tests.faults.notice import Notice, notices
 
 T = TypeVar("T")
 
-SITES = 40
+SITES = 60
 RELAY = """\
 delivery: {delivery}
 retry: {{first: 0.5s, longest: 1s, give_up_after: 8s}}
@@ -46,7 +46,7 @@ class Site:
 
     async def queue(self) -> list[dict[str, Any]]:
         """What of this domain's mail waits, notifications to it too."""
-        entries = json.loads(await asyncio.to_thread(command, self.service, "queue", "list", "--json"))
+        entries = [each.as_dict() for each in queued(self.service.folder / "data")]
         return [entry for entry in entries if entry["route"] == f"*@{self.domain}"]
 
     async def row(self, message_id: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Site:
     async def done(self) -> None:
         """Wait until nothing of this domain's waits."""
         while await self.queue():
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
 
     @property
     def notices(self) -> list[Notice]:
@@ -96,7 +96,9 @@ async def soon(probe: Callable[[], Any], seconds: float = 15.0) -> Any:
         await asyncio.sleep(0.05)
 
 
-def open_house(folder, delivery: str) -> Iterator[House]:
+@contextmanager
+def open_house(folder, delivery: str, more: str = "") -> Iterator[House]:
+    """A service with this kind of delivery and ``more`` keys of ``relay``."""
     sockets = [(f"site-{number}.test", bound()) for number in range(SITES)]
     senders = "".join(
         f'- {{match: "*@{domain}", smarthost: '
@@ -104,7 +106,7 @@ def open_house(folder, delivery: str) -> Iterator[House]:
         for domain, each in sockets
     )
     try:
-        with tracepost(folder, senders=senders, relay=RELAY.format(delivery=delivery)) as service:
+        with tracepost(folder, senders=senders, relay=RELAY.format(delivery=delivery) + more) as service:
             yield House(service, delivery, iter(sockets))
     finally:
         for _, each in sockets:
@@ -114,13 +116,15 @@ def open_house(folder, delivery: str) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def queue_house(tmp_path_factory) -> Iterator[House]:
     """With ``delivery: queue``."""
-    yield from open_house(tmp_path_factory.mktemp("queue"), "queue")
+    with open_house(tmp_path_factory.mktemp("queue"), "queue") as house:
+        yield house
 
 
 @pytest.fixture(scope="module")
 def proxy_house(tmp_path_factory) -> Iterator[House]:
     """With ``delivery: proxy``."""
-    yield from open_house(tmp_path_factory.mktemp("proxy"), "proxy")
+    with open_house(tmp_path_factory.mktemp("proxy"), "proxy") as house:
+        yield house
 
 
 @pytest.fixture(params=["queue", "proxy"])
