@@ -39,7 +39,8 @@ class FakeSmarthost:
     """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
     octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
     ``hasty`` host says 354 where it took no recipient. ``received`` are also those whole mails that it then did not
-    take; ``acted``: when scripts were followed, by stage, in seconds of the monotonic clock. Connections are refused
+    take; ``delays`` are waits before the answer, by stage, in
+    seconds; ``acted``: when scripts were followed, by stage, in seconds of the monotonic clock. Connections are refused
     until it is ``listening``, or told to ``listen``."""
 
     script: dict[str, Script] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class FakeSmarthost:
     mechanisms: bytes = b"PLAIN LOGIN"
     window: int | None = None
     listening: bool = True
+    delays: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
     acted: list[tuple[str, float]] = field(default_factory=list)
@@ -132,6 +134,7 @@ class _Dialogue:
 
     async def say(self, stage: str, line: bytes, usual: bytes) -> bytes:
         """Answer at a stage; gives what was answered."""
+        await asyncio.sleep(self.host.delays.get(stage, 0.0))
         script = self.host.script.get(stage)
         if script is None or not script.when(line) or script.times == 0:
             await self.write(usual)
