@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -115,7 +113,7 @@ async def test_connections_to_the_smarthost(tmp_path):
             host.script["after"] = Script("trickle")
             crowd, found = Crowd(service.smtp_port), Arrived()
             async with crowd:
-                await crowd.until(150)
+                await crowd.until(60)
             wanted = keys_of(crowd.acknowledged)
             await asyncio.to_thread(eventually, lambda: wanted <= found.take(host.messages).keys, 30)
             assert host.most_open == 3
@@ -146,12 +144,3 @@ async def test_the_spool(tmp_path):
             for _ in range(8):  # to both processes
                 async with session(service.smtp_port) as client:
                     assert (await client.ask(refused)).startswith("250 2.1.0")
-
-
-def test_fewer_connections_to_a_smarthost_than_processes_are_refused(tmp_path):
-    service = Service(tmp_path, "{host: 127.0.0.1, port: 9, tls: none, max_connections: 1}", relay="workers: 2")
-    command = [sys.executable, "-m", "relay.cli", "check", "-c", str(tmp_path / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    service.tidy()
-    assert done.returncode == 1
-    assert "relay.smarthost.max_connections: must be at least relay.workers (2)" in done.stderr

@@ -40,8 +40,9 @@ class FakeSmarthost:
     for a stage, the first that holds is followed. ``window`` is how many
     octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
     ``hasty`` host says 354 where it took no recipient. ``received`` are also those whole mails that it then did not
-    take; ``acted``: when scripts were followed, by stage, in seconds of the monotonic clock. Connections are refused
-    until it is ``listening``, or told to ``listen``; it does so on ``bound``, else on a port of its own."""
+    take; ``delays`` are waits before the answer, by stage, in seconds; ``acted``: when scripts were followed, by stage,
+    in seconds of the monotonic clock. Connections are refused until it is ``listening``, or told to ``listen``; it does
+    so on ``bound``, else on a port of its own."""
 
     script: dict[str, Script | list[Script]] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
@@ -54,6 +55,7 @@ class FakeSmarthost:
     window: int | None = None
     listening: bool = True
     bound: socket.socket | None = None
+    delays: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
     acted: list[tuple[str, float]] = field(default_factory=list)
@@ -146,6 +148,7 @@ class _Dialogue:
 
     async def say(self, stage: str, line: bytes, usual: bytes) -> bytes:
         """Answer at a stage; gives what was answered."""
+        await asyncio.sleep(self.host.delays.get(stage, 0.0))
         script = self.script(stage, line)
         if script is None:
             await self.write(usual)
