@@ -244,6 +244,13 @@ def octets(db: sqlite3.Connection) -> int:
     return found
 
 
+def free_octets(db: sqlite3.Connection) -> int:
+    """Octets of the file that mail has left and other mail can take: the file itself never becomes smaller."""
+    (pages,), (size,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
+    found: int = pages * size
+    return found
+
+
 def set_host(db: sqlite3.Connection, route: str, since: float, next_at: float, reason: str) -> None:
     """Note that a smarthost is left alone until ``next_at``, and why."""
     db.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?, ?)", (route, since, next_at, reason))

@@ -55,7 +55,7 @@ class Watched(FakeSmarthost):
         await super()._client(reader, writer)
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1_500, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_a_long_queue(count, tmp_path):
     async with Watched(listening=False) as host:
         smarthost = at(host.port, f", max_connections: {CONNECTIONS}")
