@@ -123,6 +123,11 @@ def set_recorded(db: sqlite3.Connection, id: UUID) -> None:
     db.execute("UPDATE messages SET recorded = 1 WHERE id = ?", [str(id)])
 
 
+def forget_recorded(db: sqlite3.Connection) -> None:
+    """The store may know of no mail here."""
+    db.execute("UPDATE messages SET recorded = 0 WHERE profile != ''")
+
+
 def lease(db: sqlite3.Connection, routes: Sequence[str], now: float, limit: int) -> list[Row]:
     """Take the mails that are due longest in hand."""
     where = f"route IN ({_marks(routes)}) AND next_at <= ? ORDER BY next_at LIMIT ?"

@@ -104,6 +104,10 @@ class Spool:
 
         await self._commits.ask(work)
 
+    async def tell_again(self) -> None:
+        """Have the store told of every mail here once more: the file may come from where another store is."""
+        await self._commits.ask(rows.forget_recorded)
+
     async def settle(
         self, mail: UUID, settled: Sequence[Settled], facts: Sequence[Fact] = (), release: bool = False
     ) -> None:
