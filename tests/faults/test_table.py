@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from tests.faults.document import DOCUMENT, written
 from tests.faults.episode import FIRST, GIVE_UP_AFTER, LONGEST, TIMEOUT, Episode, run
 from tests.faults.table import Case, cases
 
@@ -159,3 +160,7 @@ def test_proxy(proxy, case):
 def replies_until(case: Case) -> int:
     """How many replies the client gets, that to MAIL being the first: what a stage has to say, it says there."""
     return {"rcpt": 2, "data": 4, "body": 4, "after": 4}.get(case.stage, 1)
+
+
+def test_the_document_prints_this_table():
+    assert written(DOCUMENT.read_text()) == DOCUMENT.read_text()
