@@ -49,7 +49,10 @@ def read(message: Message) -> Notice:
     delimiter = b"\r\n--" + mail.get_boundary().encode()
     _, _, report, original, _ = message.content.split(delimiter)
     heading, _, returned = original.partition(b"\r\n\r\n")
-    blocks = report.split(b"\r\n\r\n")[1:]
-    about, *recipients = (email.message_from_bytes(block) for block in blocks if block.strip())
+    as_text = email.message_from_bytes(
+        report.lstrip().replace(b" message/", b" text/", 1)
+    )  # else decoding is not for it
+    blocks = as_text.get_payload(decode=True).strip().split(b"\r\n\r\n")
+    about, *recipients = (email.message_from_bytes(block) for block in blocks)
     kind = email.message_from_bytes(heading.lstrip()).get_content_type()
     return Notice(message.recipients[0], about, recipients, kind, returned)

@@ -6,6 +6,7 @@ import email
 
 import pytest
 
+from tests.fakes.smarthost import Script
 from tests.faults.notice import mails
 from tests.faults.test_recipients import ANN, mail, tells
 
@@ -47,6 +48,40 @@ async def test_signed_eight_bit_mail_is_returned_where_it_cannot_go(queue_house)
     assert notice.said[:2] == ("failed", "5.6.3")
     assert not mails(site.host)
     assert tells(row, recipients=1, bounced=1)
+
+
+@pytest.mark.parametrize("lacking", [(), ("SMTPUTF8",), ("8BITMIME", "SMTPUTF8")], ids=repr)
+@pytest.mark.parametrize("ret", ["FULL", "HDRS"])
+@pytest.mark.parametrize("kind", ["signed", "utf8 address", "utf8 header", "utf8 everywhere"])
+async def test_the_sender_hears_of_it_whatever_the_host_lacks(queue_house, lacking, ret, kind):
+    """A notification returns what came; that must not keep it from going."""
+    refusing = Script("550 5.1.1 unknown here", when=lambda line: b"news@" not in line)
+    async with queue_house.site(extensions=without(*lacking), script={"rcpt": refusing}) as site:
+        content = SIGNED.format(domain=site.domain, name="told").encode()
+        if kind != "signed":
+            content = mail(site, "told", "" if kind == "utf8 address" else "X-Note: Grüße\r\n", "Grüße")
+        person = ANN if kind in ("signed", "utf8 header") else "<bøb@example.net>"
+        await site.submit(content, f" BODY=8BITMIME SMTPUTF8 RET={ret}", [person])
+        await site.row("told")
+        await site.done()
+    (notice,) = site.notices
+    assert notice.said[0] == "failed"
+    (message,) = site.host.messages
+    assert message.content.isascii() or "8BITMIME" not in lacking
+
+
+async def test_a_notification_too_large_to_return_all_returns_the_header(queue_house):
+    refusing = Script("550 5.1.1 unknown here", when=lambda line: b"news@" not in line)
+    async with queue_house.site(script={"rcpt": refusing}) as site:
+        content = mail(site, "told", text="words\r\n" * 1000)
+        site.host.extensions = ("8BITMIME", f"SIZE {len(content) + 200}")
+        await site.submit(content, " RET=FULL")
+        await site.row("told")
+        await site.done()
+    (notice,) = site.notices
+    assert notice.kind == "text/rfc822-headers"
+    assert b"Subject: told\r\n" in notice.returned
+    assert b"Its header is attached." in site.host.messages[0].content
 
 
 async def test_through_the_proxy_signed_eight_bit_mail_is_refused_where_it_cannot_go(proxy_house):

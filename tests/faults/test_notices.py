@@ -125,7 +125,7 @@ async def test_a_notification_is_tried_again_like_any_mail(queue_house):
 
 async def test_a_delay_is_told_once_to_those_who_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(errand, "DELAY_AFTER", 0.5)
-    deferring = Script("451 4.2.2 mailbox full", when=lambda line: b"<>" not in line, times=6)
+    deferring = Script("451 4.2.2 mailbox full", when=lambda line: b"<>" not in line, times=3)
     async with FakeSmarthost(script={"mail": deferring}) as host:
         carrier = Smarthost(SmarthostConfig(host="127.0.0.1", port=host.port, tls="none"), "relay.test")
         lane = Lane("smarthost.test", carrier, [""], 4, time.time)

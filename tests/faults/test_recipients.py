@@ -162,6 +162,7 @@ async def test_a_dead_smarthost_holds_up_nobody_else(queue_house):
         await soon(lambda: len(mails(dead.host)) == 30)
 
 
+@pytest.mark.long
 async def test_what_a_proxied_session_waits_too_long_for_is_spooled(proxy_house):
     async with proxy_house.site() as site:
         site.host.script["after"] = Script("trickle", times=1, pace=1.1)  # some 23 s; ten timeouts are 30
