@@ -140,6 +140,7 @@ class Worker:
                 found = claim(self._settings.config.data_dir, self._routes, fresh=False)
                 if found is not None:
                     await found.open()
+                    await found.tell_again()
                     log.info("a spool file is adopted", file=found.path.name)
                     self._adopted.append(found)
                     self._delivery.adopt(found)
