@@ -47,7 +47,7 @@ def folder(tmp_path):
 def test_help_names_every_command(tmp_path):
     answer = tracepost("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for command in ("serve", "check", "preview", "key"):
+    for command in ("serve", "check", "preview", "queue", "key"):
         assert re.search(rf"^  {command} ", answer.stdout, re.M)
 
 
