@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -25,7 +25,7 @@ from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Queueing
 from relay.recording import Recording
-from relay.settings import Settings
+from relay.settings import Settings, keys_of
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, TracepostError
 from tracker.store.base import Store
@@ -59,14 +59,14 @@ class Worker:
             self._recording.stir,
         )
         self._adopted: list[Spool] = []
+        self._damaged: set[Path] = set()
 
     async def run(self, life: Life, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop; what is in flight is finished first. Raises SpoolError where the spool cannot be
         had."""
-        spool = claim(self._settings.config.data_dir, self._routes, fresh=True)
+        spool = await self._claim(fresh=True)
         if spool is None:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
-        await spool.open()
         acceptance = Acceptance(self._settings, spool, self._delivery, self._seat, time.time)
         counterpart = partial(Queueing, acceptance.accept)
         door = SmtpServer(self._settings.config.relay, self._settings.hostname, counterpart, self._seat)
@@ -104,8 +104,10 @@ class Worker:
             await life.reload.wait()
             life.reload.clear()
             try:
-                self._settings.replace(self._reread())
-                door.reload(self._settings.config.relay)
+                config = self._reread()
+                keys_of(config)  # what is wrong is found out before anything has changed
+                door.reload(config.relay)
+                self._settings.replace(config)
             except (TracepostError, OSError) as error:
                 log.error("the configuration is not reloaded", error=str(error))
                 continue
@@ -116,17 +118,43 @@ class Worker:
         """Send what lies in files whose holder is gone, and remove such a file once it is empty."""
         while True:
             await asyncio.sleep(ADOPT_SECONDS)
-            with contextlib.suppress(SpoolError):
+            try:
                 for spool in list(self._adopted):
-                    if await spool.empty():
-                        self._adopted.remove(spool)
-                        self._delivery.drop(spool)
-                        self._recording.drop(spool)
-                        await spool.remove()
-                found = claim(self._settings.config.data_dir, self._routes, fresh=False)
-                if found is not None:
-                    await found.open()
-                    log.info("a spool file is adopted", file=found.path.name)
-                    self._adopted.append(found)
-                    self._delivery.adopt(found)
-                    self._recording.adopt(found)
+                    await self._remove_if_empty(spool)
+                found = await self._claim(fresh=False)
+            except (SpoolError, OSError) as error:
+                log.error("spool files cannot be looked after now", error=str(error))
+                continue
+            if found is not None:
+                log.info("a spool file is adopted", file=found.path.name)
+                self._adopted.append(found)
+                self._delivery.adopt(found)
+                self._recording.adopt(found)
+
+    async def _remove_if_empty(self, spool: Spool) -> None:
+        if await spool.empty():
+            self._adopted.remove(spool)
+            self._delivery.drop(spool)
+            self._recording.drop(spool)
+            await spool.remove()
+
+    async def _claim(self, fresh: bool) -> Spool | None:
+        """A spool file that nobody holds, open. One that cannot be opened is left as it is, for its operator; it keeps
+        nobody from the others. Raises SpoolError."""
+        tried: set[Path] = set()
+        while True:
+            spool = claim(self._settings.config.data_dir, self._routes, fresh, tried, self._seat.add_spool)
+            if spool is None:
+                return None
+            there = spool.path.exists()
+            try:
+                await spool.open()
+                return spool
+            except SpoolError as error:
+                await spool.close()
+                if not there:
+                    raise
+                tried.add(spool.path)
+                if spool.path not in self._damaged:
+                    log.error("a spool file cannot be opened", file=str(spool.path), cause=repr(error.__cause__))
+                    self._damaged.add(spool.path)
