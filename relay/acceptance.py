@@ -43,12 +43,11 @@ class Acceptance:
         refuse_loops(submission.content)
         mail = mail_of(submission, self._settings, self._clock())
         self._refuse_over_limit(len(mail.content))
-        in_hand = self._delivery.has_room(len(mail.content))
+        in_hand = self._delivery.has_room(len(mail.content), mail.route)
         try:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
             raise refusal_by(error) from error
-        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)

@@ -6,7 +6,10 @@ fields' defaults.
 
 from __future__ import annotations
 
+import json
+
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from tracker.model import Accepted, Fact, Hit, Outcome
 
@@ -15,9 +18,14 @@ _ADAPTERS: dict[bytes, TypeAdapter[Fact]] = {letter: TypeAdapter(kind) for kind,
 
 
 def encode(fact: Fact) -> bytes:
-    """The octets of a fact."""
+    """The octets of a fact, whatever text is in it."""
     letter = _LETTERS[type(fact)]
-    return letter + _ADAPTERS[letter].dump_json(fact)
+    adapter = _ADAPTERS[letter]
+    try:
+        return letter + adapter.dump_json(fact)
+    except PydanticSerializationError:  # a lone surrogate, which no store could keep
+        plain = adapter.dump_python(fact)
+        return letter + json.dumps(plain, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def decode(octets: bytes) -> Fact:
