@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,7 +13,8 @@ from relay.rewriting.transfers import Edit, Fill, Template
 
 _LINES = re.compile(rb"[^\n]*+\n|[^\n]++")
 _PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
-_UNIT = re.compile(rb"=([0-9A-Fa-f]{2})|(=(?:\r?\n|\Z))|(.)", re.DOTALL)
+_HEX = re.compile(rb"[0-9A-Fa-f]{2}")
+_SOFT = (b"\r\n", b"\n", b"")
 _SPECIAL = re.compile(rb"[^ -<>-~]")
 _WIDTH = 76
 _BLOCK = 4096
@@ -91,28 +92,36 @@ class _Lines:
         self.decoded = list(map(a2b_qp, self.lines))
         self.starts = list(accumulate(map(len, self.decoded), initial=0))
         self.at = list(accumulate(map(len, self.lines), initial=0))
-        self._details: dict[int, list[tuple[int, int]] | None] = {}
+        self._details: dict[int, list[int] | None] = {}
 
     def span(self, offset: int) -> tuple[int, int] | None:
         """Where one decoded octet stands in the encoded block; None where its line is not what it seems."""
         number = bisect_right(self.starts, offset) - 1
         if number not in self._details:
-            self._details[number] = _detail(self.lines[number], self.decoded[number])
-        detail = self._details[number]
-        if detail is None:
+            self._details[number] = _escapes(self.lines[number], self.decoded[number])
+        escapes = self._details[number]
+        if escapes is None:
             return None
-        start, end = detail[offset - self.starts[number]]
-        return self.at[number] + start, self.at[number] + end
+        inside = offset - self.starts[number]
+        before = bisect_left(escapes, inside)
+        start = self.at[number] + inside + 2 * before
+        return start, start + (3 if inside in escapes[before : before + 1] else 1)
 
 
-def _detail(line: bytes, decoded: bytes) -> list[tuple[int, int]] | None:
-    """The span of each decoded octet of a line; None where the line is not what it seems."""
-    spans, octets = [], bytearray()
-    for unit in _UNIT.finditer(line):
-        if unit[2] is None:
-            spans.append(unit.span())
-            octets.append(int(unit[1], 16) if unit[1] else unit[3][0])
-    return spans if octets == decoded else None
+def _escapes(line: bytes, decoded: bytes) -> list[int] | None:
+    """The octets of a line that are written as escapes; None where the line is not what it seems."""
+    first, *pieces = line.split(b"=")
+    if pieces and pieces[-1] in _SOFT:
+        pieces.pop()
+    found, octets = [], bytearray(first)
+    for piece in pieces:
+        if _HEX.match(piece):
+            found.append(len(octets))
+            octets.append(int(piece[:2], 16))
+            octets += piece[2:]
+        else:
+            octets += b"=" + piece
+    return found if octets == decoded else None
 
 
 @dataclass(frozen=True, slots=True)
