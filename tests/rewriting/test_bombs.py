@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay.rewriting import html, message
-from relay.rewriting.instrument import scan
+from relay.rewriting.instrument import Options, scan
 from tests.rewriting.judge import OPTIONS, never
 
 HTML = b"Content-Type: text/html; charset=utf-8\r\n\r\n"
@@ -94,3 +94,36 @@ def test_bare_line_ends_in_quoted_printable():
     head = HTML.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
     found = timed(2, lambda: scan(head + b"x" + b"\r\n" * 8_000_000, OPTIONS, never))
     assert found.pixels
+
+
+TEXT = b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["http://", "http://x.test/", "http://x.test/ ", "<http://x.test/ ", "http://x.test/)", ")", "http://x.test/。",
+     "{{", "{{ ", "}}", "{{}}", "{{ unsubscribe_url }}", "{{ unsubscribe_url }} ", "{{ recipient.email }}",
+     "http://x/{{ recipient.email", "*|", "<%", "%unsubscribe_url", "[[data-msys-", "http://x.test/[[data-msys-",
+     "https+notrack://x.test/ ", "http://x.test/{{ a }}", "http://x.test/a.,.,", "ü", "x\r\n", "(http://x.test/",
+     "http", "+notrack://"],
+)  # fmt: skip
+@pytest.mark.parametrize("tracking", [True, False])
+def test_texts(piece, tracking):
+    body = (piece * (MILLION // len(piece))).encode()
+    options = Options("http://track.test", True, True, text_tracking=tracking)
+    quoted = TEXT.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+    for mail in (TEXT + body, quoted + body):
+        found = timed(6, lambda mail=mail: scan(mail, options, never))
+        assert not (found.reason or "").startswith("error"), found.reason
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["{{", "{{ ", "{{a", "{{}}", "*|", "%unsubscribe_url%", "{{ recipient.email }}", "[", ")", "{{ unsubscribe_url }}"],
+)
+def test_one_long_url(piece):
+    href = "http://x.test/" + piece * (MILLION // len(piece))
+    options = Options("http://track.test", True, True, text_tracking=True)
+    for mail in (HTML + f"<a href='{href}'>{href}</a>".encode(), TEXT + href.encode()):
+        found = timed(6, lambda mail=mail: scan(mail, options, never))
+        assert not (found.reason or "").startswith("error"), found.reason
