@@ -271,9 +271,11 @@ class _Scanner:
 
     def _text(self, part: Part) -> _Hole | None:
         """A text leaf. Without ``text_tracking`` only what must not leave as it stands is changed."""
+        wanted = self.options.text_tracking
         try:
             transfer = open_leaf(part, self.raw[part.start : part.end])
-            if not self.options.text_tracking and not plaintext.may_hold_placeholders(transfer.data):
+            wanted = wanted or plaintext.may_hold_placeholders(transfer.data)
+            if not wanted:
                 return None
             charset = decoding_charset_of(part.charset, transfer.data)
             text = charset.text(transfer.data) if charset else None
@@ -281,7 +283,7 @@ class _Scanner:
                 raise Skip("charset_not_exact")
             return self._hole(part, text, transfer, charset, self._urls(part, text), None)
         except Skip as skip:
-            if self.options.text_tracking:
+            if wanted:
                 self.notes.append(f"part {part.path} ({part.type}): {skip}")
             return None
 
