@@ -20,7 +20,7 @@ from relay.reception.submission import Submission
 from relay.reception.vendors import vendor_of
 from relay.rewriting import message
 from relay.settings import Settings
-from tracker.errors import SpoolError
+from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Clock, new_id
 
 log = structlog.get_logger()
@@ -49,8 +49,8 @@ class Acceptance:
         try:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
-            raise local_trouble(error.__cause__) from error
-        self._seat.set_spool(self._spool.octets)
+            raise refusal_by(error) from error
+        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
@@ -59,6 +59,13 @@ class Acceptance:
         limit = self._settings.config.relay.limits.spool
         if self._seat.spool + size > limit:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
+
+
+def refusal_by(error: SpoolError) -> SmtpError:
+    """What the client is told where the spool does not take its mail."""
+    if isinstance(error, SpoolFull):
+        return SmtpError(452, "4.3.1", "The disk is full here; please try again later", "the disk is full")
+    return local_trouble(error.__cause__)
 
 
 def mail_of(
@@ -111,7 +118,8 @@ def refuse_loops(content: bytes) -> None:
 def trace_headers(submission: Submission, hostname: str, id: UUID, at: float) -> bytes:
     """The lines that go on top: Received (RFC 5321 section 4.4), and Message-ID and Date where the mail has none."""
     protocol = "UTF8SMTP" if submission.smtputf8 else "ESMTP" if submission.esmtp else "SMTP"
-    protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
+    if protocol != "SMTP":  # RFC 3848 has no words for a HELO by TLS
+        protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
     address = submission.peer if ":" not in submission.peer else f"IPv6:{submission.peer}"
     lines = [
         f"Received: from {submission.helo} ([{address}])",

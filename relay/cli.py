@@ -18,6 +18,7 @@ from relay import queueing
 from relay.config import Config, load_config
 from relay.doubts import doubts
 from relay.keys import new_signing_key
+from relay.passwords import hash_password
 from relay.previewing import preview as preview_mail
 from relay.probing import probe
 from relay.queueing import as_table, as_text
@@ -101,6 +102,18 @@ def preview(
 def key() -> None:
     """Print a new signing key, for `signing_keys`."""
     click.echo(new_signing_key())
+
+
+@cli.command("hash-password")
+def hash_password_command() -> None:
+    """Print a password's hash, for `relay.auth.users`."""
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        fail("there was no password on standard input")
+    click.echo(hash_password(password))
 
 
 @cli.group()

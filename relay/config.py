@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, StrictStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr, model_validator
 
+from relay.certificates import CertificateError, tls_context
+from relay.passwords import is_hash
 from relay.personal import PERSONAL, unknown
 from relay.unbuilt import not_built
 from tracker.config import (
@@ -77,10 +80,17 @@ class SmarthostConfig(Section):
         yield from _missing_file("ca_file", self.ca_file)
 
 
-class User(Section):
-    """Who may authenticate; written as ``{hash, senders}`` or as the hash alone."""
+def _password_hash(value: SecretStr) -> SecretStr:
+    if not is_hash(value.get_secret_value()):
+        raise ValueError("must be the hash of a password; `tracepost hash-password` makes one")
+    return value
 
-    hash: Secret
+
+class User(Section):
+    """Who may authenticate; written as ``{hash, senders}`` or as the hash alone. ``senders``: globs of the addresses
+    that this user may send from; none: any."""
+
+    hash: Annotated[Secret, AfterValidator(_password_hash)]
     senders: tuple[Text, ...] = ()
 
     @model_validator(mode="before")
@@ -92,8 +102,12 @@ class User(Section):
 class Auth(Section):
     """AUTH at the door."""
 
-    users: dict[StrictStr, User] = Field(default_factory=dict)
+    users: dict[Text, User] = Field(default_factory=dict)
     passthrough: Switch = False
+
+    def problems(self) -> Iterator[Problem]:
+        if self.users and self.passthrough:
+            yield Problem(("passthrough",), "goes not with relay.auth.users: either they decide or the smarthost does")
 
 
 class Tls(Section):
@@ -110,8 +124,13 @@ class Tls(Section):
             yield Problem(("certificate",), "is required where there is a key")
         if self.mode == "implicit" and self.certificate is None and self.key is None:
             yield Problem(("mode",), "implicit needs a certificate and a key")
-        yield from _missing_file("certificate", self.certificate)
-        yield from _missing_file("key", self.key)
+        missing = [*_missing_file("certificate", self.certificate), *_missing_file("key", self.key)]
+        yield from missing
+        if self.certificate is not None and self.key is not None and not missing:
+            try:
+                tls_context(self.certificate, self.key)
+            except CertificateError as error:
+                yield Problem((error.key,), str(error))
 
 
 class Retry(Section):
@@ -287,6 +306,8 @@ def load_config(
 
     def checks(config: Config) -> Iterator[Problem]:
         yield from _wings(config, only)
+        if only != "tracker":
+            yield from _too_few_connections(config)
         if only != "tracker" and not config.relay.smarthost.host:
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
@@ -305,6 +326,18 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
     """The route that is chosen at MAIL, before there is a From address: that of the first entry for the AUTH user or
     the reverse-path, None where there is none."""
     return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
+
+
+def _too_few_connections(config: Config) -> Iterator[Problem]:
+    """The relay processes share a smarthost's connections, and none can do without one."""
+    workers = config.relay.workers or os.cpu_count() or 1
+    smarthosts: list[tuple[tuple[str | int, ...], SmarthostConfig | None]] = [
+        (("relay", "smarthost"), config.relay.smarthost),
+        *((("senders", index, "smarthost"), entry.smarthost) for index, entry in enumerate(config.senders)),
+    ]
+    for path, smarthost in smarthosts:
+        if smarthost is not None and smarthost.max_connections < workers and smarthost.host != "sandbox":
+            yield Problem((*path, "max_connections"), f"must be at least relay.workers ({workers})")
 
 
 def check_wings(config: Config, only: str | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relay.dispatch.dsn import shortened
 from relay.dispatch.envelope import Copy, Target
 from relay.dispatch.mail import Mail
 from relay.instrumenting import Plan, Reader, plan
@@ -48,7 +49,8 @@ class PreparedMail:
         """The copy of one batch."""
         mail, decided = self._mail, self._plan
         if decided is None:
-            return Copy(mail.reverse_path, targets, mail.trace + mail.content, mail.options)
+            content = mail.trace + mail.content
+            return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
         plain = mail.trace + decided.mail
         if not decided.differs:
             return Copy(mail.reverse_path, targets, plain, mail.options)

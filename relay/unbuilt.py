@@ -10,10 +10,6 @@ from pydantic import BaseModel
 from tracker.config import Problem, Section
 
 NOT_BUILT = (
-    "relay.auth.users",
-    "relay.tls.certificate",
-    "relay.tls.key",
-    "relay.tls.mode",
     "tracker.workers",
     "tracker.store",
     "tracker.well_known",

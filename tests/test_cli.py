@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.passwords import matches
 from tracker.tokens import parse_key
 
 ROOT = Path(__file__).parents[1]
@@ -31,10 +34,10 @@ senders:
 """
 
 
-def tracepost(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def tracepost(*arguments: object, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "relay.cli", *map(str, arguments)]
     environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, env=environ)
+    return subprocess.run(command, cwd=cwd, input=given, capture_output=True, text=True, timeout=60, env=environ)
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def folder(tmp_path):
 def test_help_names_every_command(tmp_path):
     answer = tracepost("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for command in ("serve", "check", "preview", "key"):
+    for command in ("serve", "check", "preview", "queue", "key", "hash-password"):
         assert re.search(rf"^  {command} ", answer.stdout, re.M)
 
 
@@ -130,6 +133,41 @@ def test_key_prints_a_signing_key(tmp_path):
     first, second = (tracepost("key", cwd=tmp_path).stdout for _ in range(2))
     assert first != second
     assert parse_key(first)
+
+
+def test_hash_password_reads_one_line_and_prints_what_the_configuration_takes(folder):
+    answer = tracepost("hash-password", cwd=folder, given="sécret word\nanother line\n")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert matches(answer.stdout.strip(), "sécret word")
+    users = f"  auth: {{users: {{ann: '{answer.stdout.strip()}'}}}}\n"
+    (folder / "config.yaml").write_text(CONFIG.format(folder=folder, port=0).replace("tracker:", f"{users}tracker:"))
+    assert tracepost("check", cwd=folder).returncode == 0
+
+
+def test_hash_password_of_nothing_fails(tmp_path):
+    for given in ("", "\n"):
+        answer = tracepost("hash-password", cwd=tmp_path, given=given)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "no password" in answer.stderr
+
+
+def test_hash_password_asks_twice_on_a_terminal_without_echo(tmp_path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "relay.cli", "hash-password"]
+    environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=environ, start_new_session=True
+    ) as running:
+        os.close(theirs)
+        for words in (b"secret", b"other", b"secret", b"secret"):
+            shown = b""
+            while not shown.rstrip().endswith(b":"):
+                shown += os.read(ours, 1000)
+            assert b"secret" not in shown
+            os.write(ours, words + b"\n")
+        assert running.stdout is not None
+        assert matches(running.stdout.read().decode().strip(), "secret")
+    os.close(ours)
 
 
 def test_a_taken_address_is_one_plain_sentence(folder):

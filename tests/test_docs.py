@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from relay.cli import cli
 from relay.personal import PERSONAL
+from relay.queueing import SpoolCollector
 from relay.reception.senders import OWN_HEADERS
 from relay.reception.vendors import VENDORS
 from relay.rewriting.marks import LABELS, MARKS
@@ -20,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_readme_names_every_command_and_no_other():
-    assert set(re.findall(r"^\| `tracepost (\w+)", README, re.M)) == set(cli.commands)
+    assert set(re.findall(r"^\| `tracepost ([\w-]+)", README, re.M)) == set(cli.commands)
 
 
 def test_the_readme_names_every_header_that_is_built():
@@ -37,6 +38,7 @@ def test_the_readme_starts_with_make_run_and_then_make_test():
 def test_the_readme_names_every_metric():
     registry = CollectorRegistry()
     Metrics(registry)
+    registry.register(SpoolCollector(ROOT))
     names = {metric.name for metric in registry.collect()}
     assert {re.sub(r"_total$", "", name) for name in re.findall(r"^\| `(\w+)` \|", README, re.M)} == names
 

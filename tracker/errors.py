@@ -29,3 +29,7 @@ class StoreError(TracepostError):
 
 class SpoolError(TracepostError):
     """The spool cannot be read or written now; trying again later may help."""
+
+
+class SpoolFull(SpoolError):
+    """The disk has no room for one more mail."""

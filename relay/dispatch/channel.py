@@ -72,7 +72,7 @@ class Channel(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._paused = self._held = False
         self._uploading = self._last = self._interrupted = False
-        transport.set_write_buffer_limits(high=0)  # so that writing is paused until all has left
+        transport.set_write_buffer_limits(high=1, low=0)  # so that writing is paused until all has left
         transport.set_protocol(self)
 
     @property
@@ -90,7 +90,7 @@ class Channel(asyncio.Protocol):
         """A task waits for the host."""
         return self._waiter is not None
 
-    def write(self, octets: bytes | memoryview) -> None:
+    def write(self, octets: bytes) -> None:
         """Send what is short, without waiting."""
         if self.open:
             self._transport.write(octets)
@@ -116,13 +116,15 @@ class Channel(asyncio.Protocol):
         try:
             view = memoryview(octets)
             for start in range(0, len(view), SLICE):
+                if not self.open:
+                    raise self._lost or Closed()
                 self._last = start + SLICE >= len(view)
-                self.write(view[start : start + SLICE] if len(view) > SLICE else octets)
+                self._transport.write(view[start : start + SLICE] if len(view) > SLICE else octets)
                 if self._paused:
                     await self._drained(seconds)
                 if self._interrupted:
                     return False
-                if not self.open:
+                if self._paused:
                     raise self._lost or Closed()
             return True
         finally:

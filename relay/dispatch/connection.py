@@ -20,7 +20,7 @@ DATA_ANSWER_TIMEOUTS = 10
 GO_ON = 354
 """The one consent to DATA."""
 
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _NOT_TEXT = re.compile(r"[^ -~]+")
 LONGEST_TEXT = 400
 """Characters of a reply's line that are kept: with its codes, less than the 512 octets of RFC 5321."""
@@ -65,7 +65,7 @@ class Connection:
         can be believed."""
         self._amid = True
         if self._trouble is None and self._channel.spoke:
-            self._fail(commands[0].stage, Nonsense())
+            await self._unasked(commands[0].stage)
         if self._trouble is None:
             self._channel.write(b"".join(command.line for command in commands))
         return [await self._answer(command.stage, self._timeout) for command in commands]
@@ -73,7 +73,7 @@ class Connection:
     async def upload(self, content: bytes) -> Reply:
         """Send the content to a host that said GO_ON; its answer."""
         if self._channel.spoke:
-            return self._fail("data", Nonsense())
+            return await self._unasked("data")
         try:
             whole = await self._channel.upload(stuffed(content), self._timeout)
         except ChannelError as error:
@@ -104,9 +104,8 @@ class Connection:
     async def _final(self) -> Reply:
         reply = await self._answer("after", self._timeout * DATA_ANSWER_TIMEOUTS)
         if self._trouble is None and self._channel.spoke:
-            # A host may say 421 at any time; anything else shows that the answer may be one to something else.
-            if (await self._answer("after", self._timeout)).code != 421:
-                reply = self._fail("after", Nonsense())
+            unasked = await self._unasked("after")  # which shows that this may be the answer to something else
+            reply = reply if unasked.code == 421 else unasked
         elif self._trouble is None:
             self._amid = False
         if self._trouble is reply and reply.code != 421:
@@ -120,6 +119,11 @@ class Connection:
         reply = await self._answer("after", self._timeout)
         self.abort()
         return self._fail("after", Nonsense()) if reply.good else reply
+
+    async def _unasked(self, stage: str) -> Reply:
+        """What waits although nobody asked: a host may say 421 at any time, all else is nonsense."""
+        reply = await self._answer(stage, self._timeout)
+        return reply if reply.code == 421 else self._fail(stage, Nonsense())
 
     async def _answer(self, stage: str, seconds: float) -> Reply:
         if self._trouble is not None:
@@ -154,18 +158,15 @@ class Connection:
 
 def heard(stage: str, answer: Answer) -> Reply:
     """An answer as a Reply: whatever the host says, both codes are of one class, and the text cannot break framing."""
-    kind = answer.code // 100
-    lines = [line.decode("latin-1") for line in answer.lines]
-    found = _ENHANCED.match(lines[0])
-    enhanced = f"{kind}{found[1][1:]}" if found else f"{kind}.0.0"
-    return Reply(answer.code, enhanced, "\n".join(printable(_bare(line)) for line in lines), stage)
+    said = [_ENHANCED.match(line) for line in answer.lines]
+    detail = said[0][1].decode() if said[0] else "0.0.0"
+    bare = [line[found.end() :] if found else line for line, found in zip(answer.lines, said, strict=True)]
+    text = "\n".join([printable(line.decode("latin-1")) for line in bare])
+    return Reply(answer.code, f"{answer.code // 100}{detail[1:]}", text, stage)
 
 
 def printable(text: str) -> str:
     """Text on one line of printable ASCII, cut where it is too long for a reply."""
-    return _NOT_TEXT.sub(" ", text).strip()[:LONGEST_TEXT]
-
-
-def _bare(line: str) -> str:
-    found = _ENHANCED.match(line)
-    return line[found.end() :] if found else line
+    if not (text.isascii() and text.isprintable()):
+        text = _NOT_TEXT.sub(" ", text)
+    return text.strip()[:LONGEST_TEXT]

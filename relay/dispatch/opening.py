@@ -6,7 +6,7 @@ import base64
 import functools
 import ipaddress
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import aiosmtplib
@@ -85,6 +85,7 @@ class Opener:
                 stage = "starttls"
                 await client.starttls(tls_context=self._context)
                 await client.ehlo()
+            _nothing_waits(client)
             if credentials is not None:
                 stage = "auth"
                 await _authenticate(client, credentials)
@@ -117,12 +118,15 @@ class Opener:
         return context
 
     def _unusable(self, stage: str, error: Exception, credentials: Credentials | None) -> Unusable:
-        reply = _said(stage, error)
-        sentence = f"{reply.code} {reply.enhanced} {reply.line}" if reply is not None else str(error)
+        reply, sentence = _said(stage, error), str(error)
+        if reply is not None:
+            sentence = f"{reply.code} {reply.enhanced} {reply.line}"
         if credentials is not None:
             sentence = credentials.hidden(sentence)
+            reply = reply and replace(reply, text=credentials.hidden(reply.text))
         sentence = printable(sentence or type(error).__name__)[:200]
-        log.warning("the smarthost cannot be used now", host=self._settings.host, stage=stage, error=sentence)
+        if reply is None or stage != "auth" or credentials is self.configured:  # else a client mistyped its password
+            log.warning("the smarthost cannot be used now", host=self._settings.host, stage=stage, error=sentence)
         enhanced = "4.4.1" if stage == "connect" else "4.3.5"
         text = f"The smarthost cannot be used now ({stage}): {sentence}"
         return Unusable(Reply(451, enhanced, text, stage, host_wide=True), reply if stage == "auth" else None)
@@ -165,13 +169,17 @@ def _confidential(context: ssl.SSLContext | None, peer: tuple[object, ...]) -> b
 
 
 def _taken(client: SMTP) -> Channel:
-    """The connection, without its aiosmtplib client. Raises Nonsense where octets wait that nothing asked for."""
-    protocol, transport = client.protocol, client.transport
-    if protocol is None or transport is None or transport.is_closing():
+    """The connection, without its aiosmtplib client."""
+    _nothing_waits(client)
+    if client.transport is None or client.transport.is_closing():
         raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-    if protocol._buffer:
+    return take_over(client.transport)
+
+
+def _nothing_waits(client: SMTP) -> None:
+    """Raise Nonsense where octets wait that nothing asked for: they would be taken for the answer to what is next."""
+    if client.protocol is not None and client.protocol._buffer:
         raise Nonsense
-    return take_over(transport)
 
 
 def _said(stage: str, error: Exception) -> Reply | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 20.0
 """How long a client that waits for the smarthost's own answer is made to wait for a free connection."""
 
+_OVER = Reply(503, "5.5.1", "Another mail is under way, or the session is over", "local")
+
 
 def never(content: bytes) -> bytes | None:
     """No mail has a 7-bit form."""
@@ -120,15 +122,13 @@ class PrivateHost:
     async def take(self, patience: float | None) -> Connection:
         """The connection, opened and authenticated again where the host has closed it. Raises Unusable."""
         if self._credentials is None or self._lent:
-            raise Unusable(Reply(503, "5.5.1", "Another mail is under way, or the session is over", "local"))
+            raise Unusable(_OVER)
         self._lent = True
-        if self._connection is None or not self._connection.ready:
-            try:
-                self._connection = await self._opener.open(self._credentials)
-            except BaseException:
-                self._lent = False
-                raise
-        return self._connection
+        try:
+            return await self._ready(self._credentials)
+        except BaseException:
+            self._lent = False
+            raise
 
     def give(self, connection: Connection) -> None:
         """Take the connection back after a mail."""
@@ -136,3 +136,14 @@ class PrivateHost:
         connection.used = True
         if not connection.ready or self._credentials is None:
             connection.abort()
+
+    async def _ready(self, credentials: Credentials) -> Connection:
+        if self._connection is not None:
+            if self._connection.ready:
+                return self._connection
+            self._connection.abort()
+        self._connection = await self._opener.open(credentials)
+        if self._credentials is None:
+            self._connection.abort()
+            raise Unusable(_OVER)
+        return self._connection

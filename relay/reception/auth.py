@@ -23,6 +23,7 @@ _HASHES_AT_ONCE = 2
 _REMEMBERED_SECONDS = 300.0
 _MOST_REMEMBERED = 10_000
 _FROM = re.compile(rb"\r\nfrom[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
+_ADDRESS = re.compile(r"[^@\s\"(),:;<>\\]+@[^@\s\"(),:;<>\\]+")
 _LONGEST_FROM = 8192
 """Octets of a From header that are looked at."""
 
@@ -56,30 +57,30 @@ class Users:
 
     async def find(self, name: str, password: str) -> Account | None:
         """The account, if there is one of this name and with this password."""
-        user = self._users.get(name)
-        digest = self._digest(name, password)
-        if not self._users or (user is not None and self._remembers(digest)):
-            return self._account(name, user)
-        decoy = next(iter(self._users.values()))
+        user, digest = self._users.get(name), self._digest(name, password)
+        if user is not None and self._remembers(digest):
+            return Account(name, user.senders)
+        checked = user or next(iter(self._users.values()), None)
+        if checked is None:
+            return None
         async with self._turns:
             # Someone may have brought the same while this one waited.
-            if user is not None and self._remembers(digest):
-                return self._account(name, user)
-            hash = (user or decoy).hash.get_secret_value()
-            right = await asyncio.to_thread(passwords.matches, hash, password)
+            right = (user is not None and self._remembers(digest)) or await asyncio.to_thread(
+                passwords.matches, checked.hash.get_secret_value(), password
+            )
         if user is None or not right:
             return None
-        while len(self._remembered) >= _MOST_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[digest] = time.monotonic() + _REMEMBERED_SECONDS
-        return self._account(name, user)
-
-    def _account(self, name: str, user: User | None) -> Account | None:
-        return None if user is None else Account(name, user.senders)
+        self._remember(digest)
+        return Account(name, user.senders)
 
     def _digest(self, name: str, password: str) -> bytes:
         text = f"{len(name)} {name}{password}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
+
+    def _remember(self, digest: bytes) -> None:
+        while len(self._remembered) >= _MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[digest] = time.monotonic() + _REMEMBERED_SECONDS
 
     def _remembers(self, digest: bytes) -> bool:
         if self._remembered.get(digest, 0.0) > time.monotonic():
@@ -89,16 +90,16 @@ class Users:
 
 
 def authors(content: bytes) -> list[str]:
-    """Every address in every From header of a mail (RFC 5322 section 3.6.2), in lower case; what cannot be read as an
-    address is there as it stands, so that it matches no glob for addresses. Pure."""
+    """Every address in every From header of a mail (RFC 5322 section 3.6.2), in lower case; one that cannot be read
+    for certain is empty. Pure."""
     end = content.find(b"\r\n\r\n")
     head = b"\r\n" + (content if end < 0 else content[:end]).lower()
     found: list[str] = []
     for match in _FROM.finditer(b"" if content.startswith(b"\r\n") else head):
-        value = match[1].replace(b"\r\n", b"").decode("utf-8", "replace").strip()
+        value = match[1].replace(b"\r\n", b"").decode("utf-8", "replace")
         try:
             addresses = [address for _, address in getaddresses([value])] if len(value) <= _LONGEST_FROM else []
         except RecursionError:
             addresses = []
-        found += [address if "@" in address else value for address in addresses or [value]]
+        found += [address if _ADDRESS.fullmatch(address) else "" for address in addresses or [""]]
     return found

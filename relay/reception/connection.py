@@ -44,20 +44,21 @@ class Goodbye(Exception):
 
 
 class _Secured(asyncio.StreamReaderProtocol):
-    """The stream within TLS; ``gone`` is set once the client sends no more."""
+    """The stream within TLS. It keeps its session, and with it the writer in clear: once that is collected, newer
+    Pythons close what it wrote to, while TLS is still saying goodbye there."""
 
-    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, gone: asyncio.Event) -> None:
-        super().__init__(reader, loop=loop)
-        self._gone = gone
+    def __init__(self, reader: asyncio.StreamReader, session: Connection) -> None:
+        super().__init__(reader, loop=session.loop)
+        self._session = session
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has gone."""
-        self._gone.set()
+        self._session.gone.set()
         super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
         """The client will send no more; TLS then ends in both directions."""
-        self._gone.set()
+        self._session.gone.set()
         return super().eof_received()
 
 
@@ -74,7 +75,7 @@ class Connection(SMTP):
         self.task: asyncio.Task[None] | None = None
         self.tls = False
         self._implicit: ssl.SSLContext | None = None
-        self._gone = asyncio.Event()
+        self.gone = asyncio.Event()
         self._waiting = False
         self._shaking_hands = False
         self._deadline: float | None = None
@@ -111,12 +112,12 @@ class Connection(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client has gone; a mail that it had handed over goes on all the same."""
-        self._gone.set()
+        self.gone.set()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
 
     def eof_received(self) -> bool | None:
         """The client will send no more; it still gets its answers."""
-        self._gone.set()
+        self.gone.set()
         return asyncio.StreamReaderProtocol.eof_received(self)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
@@ -149,7 +150,7 @@ class Connection(SMTP):
     async def _secure(self, context: ssl.SSLContext) -> None:
         """Go over to TLS. What came in clear and was not read yet is thrown away with its reader."""
         reader = asyncio.StreamReader(self.line_length_limit, self.loop)
-        protocol = _Secured(reader, self.loop, self._gone)
+        protocol = _Secured(reader, self)
         seconds = min(_HANDSHAKE_SECONDS, self.server.config.limits.idle)
         self._waiting = self._shaking_hands = True
         try:
@@ -178,7 +179,7 @@ class Connection(SMTP):
         self._waiting = True
         try:
             async with asyncio.timeout(seconds):
-                await self._gone.wait()
+                await self.gone.wait()
             return False
         except TimeoutError:
             return True
@@ -219,8 +220,10 @@ class Connection(SMTP):
     def _hang_up(self) -> None:
         """Close; what the client does not fetch soon is thrown away."""
         transport = self._writer.transport
-        self._writer.close()
-        if transport.get_write_buffer_size():
+        pending = transport.get_write_buffer_size()
+        if not transport.is_closing():  # closed twice, a transport of TLS can no more be aborted
+            transport.close()
+        if pending:
             self.loop.call_later(_LINGER_SECONDS, transport.abort)
 
     def dismiss(self) -> None:

@@ -225,7 +225,7 @@ class Session(Handshake):
             return
         for address in authors(content):
             if not self.account.may_use(address):
-                raise SmtpError(550, "5.7.1", f"You may not send mail from {address}")
+                raise SmtpError(550, "5.7.1", f"You may not send mail from {address or 'what its From says'}")
 
     def _client(self) -> Client:
         return Client(self.peer, self.account.name if self.account else None, self.tls, self._helo or "")

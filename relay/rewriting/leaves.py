@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
+from relay.rewriting import message
 from relay.rewriting.message import Part
 from relay.rewriting.quoted import Quoted
 from relay.rewriting.transfers import Base64, Plain, Transfer
-
-_PGP = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
-_PLAIN = ("", "7bit", "8bit", "binary")
 
 
 class Skip(Exception):
@@ -19,7 +15,7 @@ class Skip(Exception):
 def open_leaf(part: Part, body: bytes) -> Transfer:
     """Decode a part's transfer encoding. Raises Skip where that is not exact."""
     try:
-        if part.encoding in _PLAIN:
+        if part.encoding in message.PLAIN:
             return Plain(body)
         if part.encoding == "quoted-printable":
             return Quoted(body)
@@ -44,6 +40,6 @@ def has_pgp(raw: bytes, parts: tuple[Part, ...]) -> bool:
                 continue
         elif not somewhere:
             continue
-        if _PGP.search(body):
+        if message.PGP.search(body):
             return True
     return False

@@ -12,6 +12,8 @@ from tests.config.conftest import Load, Problems
 from tracker.errors import ConfigError
 from tracker.tokens import KEY_BYTES, format_key
 
+HASH = "'$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo'"
+
 
 def test_all_problems_at_once_in_order(problems: Problems) -> None:
     text = """\
@@ -136,6 +138,17 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
         ("relay: {smarthost: {host: sandbox}, listen: ['a:1', 'a:1']}", "relay.listen[1]: is given twice"),
         ("relay: {smarthost: {host: sandbox}, max_message_size: 1GB}", "relay.max_message_size: must not be more"),
         ("relay: {smarthost: {host: sandbox}, auth: {passthrough: true}}", "relay.auth.passthrough: needs relay.del"),
+        (
+            "relay: {smarthost: {host: sandbox}, auth: {users: {ann: secret}}}",
+            "relay.auth.users.ann: must be the hash of a password; `tracepost hash-password` makes one",
+        ),
+        ("relay: {smarthost: {host: sandbox}, auth: {users: {ann: {hash: x}}}}", "relay.auth.users.ann.hash: must be"),
+        ("relay: {smarthost: {host: sandbox}, auth: {users: {ann: {senders: [x]}}}}", "users.ann.hash: is required"),
+        (
+            f"relay: {{smarthost: {{host: sandbox}}, auth: {{passthrough: true, users: {{ann: {HASH}}}}}}}",
+            "relay.auth.passthrough: goes not with relay.auth.users",
+        ),
+        ("relay: {smarthost: {host: sandbox}, tls: {mode: implicit}}", "relay.tls.mode: implicit needs a certificate"),
         ("relay: {smarthost: {host: sandbox}, allow_networks: [10.0.0.1/8]}", "(did you mean 10.0.0.0/8?)"),
         ("signing_keys: [abc]", "signing_keys[0]: a signing key is 64 bytes in base64"),
         ("tracker: {public_url: 'http://u:p@h.test'}", "tracker.public_url: must not hold a user name or password"),
@@ -154,6 +167,21 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
 )
 def test_wrong_values(problems: Problems, text: str, expected: str) -> None:
     assert any(problem.startswith("config.yaml:") and expected in problem for problem in problems(text))
+
+
+def test_users_are_hashes_with_or_without_senders(load: Load) -> None:
+    users = f"{{ann: {HASH}, bob: {{hash: {HASH}, senders: ['*@b.test']}}}}"
+    config = load(f"relay: {{smarthost: {{host: sandbox}}, auth: {{users: {users}}}}}")
+    assert [(name, user.senders) for name, user in config.relay.auth.users.items()] == [
+        ("ann", ()),
+        ("bob", ("*@b.test",)),
+    ]
+    assert "argon2" not in repr(config)
+
+
+def test_a_wrong_hash_is_not_shown(problems: Problems) -> None:
+    found = problems("relay: {smarthost: {host: sandbox}, auth: {users: {ann: hunter2}}}")
+    assert not any("hunter2" in problem for problem in found)
 
 
 def test_the_tracker_alone_needs_no_smarthost_but_keys(load: Load, problems: Problems) -> None:
@@ -178,3 +206,18 @@ def test_empty_sections_are_sections_without_keys(load: Load) -> None:
 
 def test_nothing_is_said_about_keys_below_a_wrong_one(problems: Problems) -> None:
     assert problems("relay: 5") == ["config.yaml:1: relay: must be a section of keys and values"]
+
+
+def test_each_worker_needs_a_connection(problems: Problems, load: Load) -> None:
+    text = """
+        relay:
+          workers: 3
+          smarthost: {host: a.test, max_connections: 2}
+        senders: [{match: "*", smarthost: {host: b.test, max_connections: 1}}]
+        """
+    found = problems(text)
+    assert [each.split(" must be at least relay.workers (3)")[0] for each in found] == [
+        "config.yaml:4: relay.smarthost.max_connections:",
+        "config.yaml:5: senders[0].smarthost.max_connections:",
+    ]
+    load(text.replace("workers: 3", "workers: 1"))

@@ -8,10 +8,6 @@ from relay.unbuilt import NOT_BUILT
 from tests.config.conftest import Load, Problems
 
 VALUES = {
-    "relay.auth.users": "{ann: x}",
-    "relay.tls.certificate": "a.pem",
-    "relay.tls.key": "a.pem",
-    "relay.tls.mode": "implicit",
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
     "tracker.well_known": "folder",

@@ -15,6 +15,8 @@ from relay.dispatch.envelope import Copy, Target
 from relay.dispatch.smarthost import Smarthost
 from tests.fakes.smarthost import FakeSmarthost, Script
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 CONTENT = b"Subject: x\r\n\r\n.dot\r\n..two\r\nlast\r\n"
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trustme
-from hypothesis import given
-from hypothesis import strategies as st
 
-from relay.dispatch.channel import stuffed
 from tests.dispatch.test_smarthost import CONTENT, ca_file, connected, copy, tls_of
 from tests.fakes.smarthost import FakeSmarthost, Script
 
 __all__ = ["ca_file"]
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 UNKNOWN = Script("550 5.1.1 unknown", when=lambda line: b"c@" in line)
 
@@ -139,18 +138,3 @@ async def test_implicit_tls_is_verified(authority, ca_file):
         async with host, connected(host, tls="implicit", ca_file=ca_file) as client:
             (verdict,) = await client.deliver(copy())
         assert verdict.sent == (name == "127.0.0.1") == bool(host.messages)
-
-
-lines = st.lists(st.sampled_from([b".", b"..", b"x", b"", b".x", b"\0", b"\xff"]), max_size=12)
-
-
-@given(lines, st.booleans())
-def test_dots_are_doubled_where_a_line_begins_and_nowhere_else(parts, ends):
-    content = b"\r\n".join(parts) + (b"\r\n" if ends else b"")
-    wire = stuffed(content)
-    assert wire.endswith(b"\r\n.\r\n") or wire == b".\r\n"
-    *sent, last, nothing = wire.split(b"\r\n")
-    assert (last, nothing) == (b".", b"")
-    assert b"." not in sent
-    back = b"".join(line.removeprefix(b".") + b"\r\n" for line in sent)
-    assert back == content if content.endswith(b"\r\n") or not content else back == content + b"\r\n"

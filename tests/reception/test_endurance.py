@@ -106,6 +106,34 @@ async def test_slow_clients_do_not_slow_others():
         assert len(taken) == 20
 
 
+async def test_a_thousand_slow_sessions_do_not_slow_a_probe():
+    """One octet in 10 seconds from each, a hundred times as fast."""
+    many, times = 1000, []
+    limits = {"connections": 2000, "connections_per_address": 2000}
+    async with server(limits=limits) as (running, taken):
+        slow = await asyncio.gather(*(asyncio.open_connection(*running.addresses[0]) for _ in range(many)))
+
+        async def drip(writer: asyncio.StreamWriter, number: int) -> None:
+            octets = b"EHLO me\r\n" + MAIL + b"x" * 1000
+            await asyncio.sleep(number / many * 0.1)
+            for octet in octets:
+                writer.write(bytes([octet]))
+                await asyncio.sleep(0.1)
+
+        dripping = [asyncio.create_task(drip(writer, number)) for number, (_, writer) in enumerate(slow)]
+        for _ in range(100):
+            began = time.monotonic()
+            assert codes(await talk(running, b"EHLO me\r\n" + MAIL + b"x\r\n.\r\n"))[-1] == "250 2.0.0"
+            times.append(time.monotonic() - began)
+            await asyncio.sleep(0.05)
+        assert running.seat.connections >= many
+        assert sorted(times)[98] < 1
+        for task, (_, writer) in zip(dripping, slow, strict=True):
+            task.cancel()
+            writer.close()
+        assert len(taken) == 100
+
+
 async def test_a_mail_that_grows_over_the_limit_by_its_newlines_is_too_large():
     async with server(max_message_size="10KB") as (running, taken):
         answer = await talk(running, b"EHLO me\r\n" + MAIL + b"\n" * 6_000 + b"\r\n.\r\n")

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import socket
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 
-from relay.reception.scoreboard import FAILURES_ALLOWED, WINDOW, Scoreboard
+from relay.config import RelayConfig
+from relay.reception.scoreboard import FAILURES_ALLOWED, WINDOW, Scoreboard, Seat
+from relay.reception.smtpd import Queueing, SmtpServer, Submission
+
+
+def fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of a fork beside threads
+        return os.fork()
 
 
 def in_child(work: Callable[[], object]) -> None:
     """Do something in a forked process, and wait for its end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of a fork beside threads
-        pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             work()
@@ -128,3 +140,61 @@ def test_there_are_no_more_seats_than_workers() -> None:
     for number in (-1, 2):
         with pytest.raises(IndexError):
             board.seat(number)
+
+
+LIMITED = RelayConfig(listen=["127.0.0.1:1"], limits={"connections": 6, "connections_per_address": 6})
+
+
+@contextmanager
+def workers(number: int) -> Iterator[tuple[Scoreboard, tuple[str, int]]]:
+    """So many forked processes that serve one socket."""
+    board, listening = Scoreboard(number), socket.create_server(("127.0.0.1", 0))
+    pids = []
+    for each in range(number):
+        if not (pid := fork()):
+            try:
+                asyncio.run(serve(board.seat(each), listening))
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    try:
+        while not all(board.seat(each).listening for each in range(number)):
+            time.sleep(0.01)
+        yield board, listening.getsockname()
+    finally:
+        listening.close()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+async def serve(seat: Seat, listening: socket.socket) -> None:
+    async def accept(submission: Submission) -> str:
+        return "ID"
+
+    await SmtpServer(LIMITED, "relay.test", partial(Queueing, accept), seat).start([listening])
+    await asyncio.sleep(60)
+
+
+def test_a_limit_holds_for_all_workers_together() -> None:
+    with workers(3) as (board, address), ExitStack() as stack:
+        greetings = []
+        for _ in range(9):
+            connection = stack.enter_context(socket.create_connection(address, timeout=5))
+            greetings.append(connection.recv(100)[:3])
+        assert greetings == [b"220"] * 6 + [b"421"] * 3
+        deadline = time.monotonic() + 5
+        while board.connections > 6 and time.monotonic() < deadline:
+            time.sleep(0.01)  # those who were refused may still be leaving
+        assert board.connections_from("127.0.0.1") == 6
+
+
+def test_mail_under_way_is_counted_over_all_workers() -> None:
+    with workers(2) as (board, address), ExitStack() as stack:
+        for _ in range(6):
+            connection = stack.enter_context(socket.create_connection(address, timeout=5))
+            connection.sendall(b"EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n" + b"x" * 1000)
+        deadline = time.monotonic() + 5
+        while board.memory < 6000 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 6000 <= board.memory <= 6012

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -255,6 +256,25 @@ async def test_it_listens_on_every_address():
         await running.stop()
 
 
+async def test_sockets_that_are_bound_already_are_listened_on():
+    running = SmtpServer(RelayConfig(listen=["127.0.0.1:1"]), "relay.test", partial(Queueing, Taken()))
+    bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    names = [sock.getsockname() for sock in bound]
+    assert not running.listening
+    await running.start(bound)
+    try:
+        assert running.addresses == names
+        assert running.listening
+        assert running.seat.board.listening
+        for host, port in names:
+            reader, writer = await asyncio.open_connection(host, port)
+            assert (await reader.readline()).startswith(b"220 ")
+            writer.close()
+    finally:
+        await running.stop()
+    assert not running.seat.board.listening
+
+
 async def test_a_client_that_leaves_after_the_dot_has_its_mail_taken():
     async with server() as (running, taken):
         taken.gate = asyncio.Event()
@@ -334,6 +354,28 @@ async def test_connections_are_limited_by_address():
         while running.sessions:
             await asyncio.sleep(0.01)
         assert (await talk(running, b"")).startswith(b"220")
+
+
+async def test_connections_are_limited_over_all():
+    async with server(limits={"connections": 2}) as (running, _):
+        async with client(running) as (first, _w1), client(running) as (second, _w2):
+            assert (await first.readline()).startswith(b"220")
+            assert (await second.readline()).startswith(b"220")
+            assert (await talk(running, b"")).startswith(b"421 4.7.0")
+        while running.sessions:
+            await asyncio.sleep(0.01)
+        assert running.seat.connections == 0
+        assert (await talk(running, b"")).startswith(b"220")
+
+
+async def test_what_would_not_fit_on_disk_waits():
+    async with server(limits={"spool": "1MB"}) as (running, _):
+        running.seat.set_spool(900_000)
+        sizes = [b"", b" SIZE=100000", b" SIZE=100001"]
+        answer = await talk(running, b"EHLO me\r\n" + b"".join(b"MAIL FROM:<>%s\r\nRSET\r\n" % size for size in sizes))
+        assert codes(answer)[1::2] == ["250 2.1.0", "250 2.1.0", "452 4.3.1"]
+        running.seat.add_spool(100_001)
+        assert codes(await talk(running, b"EHLO me\r\nMAIL FROM:<>\r\n"))[1:] == ["452 4.3.1"]
 
 
 async def test_stopping_sends_the_idle_away_and_finishes_the_busy():
