@@ -19,6 +19,7 @@ from relay.settings import Settings
 from relay.supervisor import Life
 from tracker.app import create_admin_app, create_app
 from tracker.errors import StoreError, TracepostError
+from tracker.hits.journals import Journals
 from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
@@ -59,7 +60,11 @@ class Web:
             log.error("the store cannot be opened now", cause=repr(error.__cause__))
         async with AsyncExitStack() as stack:
             recorder = Recorder(self._store)
-            recorder.registry.register(SpoolCollector(self._settings.config.data_dir))
+            data_dir = self._settings.config.data_dir
+            recorder.registry.register(SpoolCollector(data_dir))
+            journals = Journals(data_dir, self._store, recorder)
+            await journals.start()
+            stack.push_async_callback(journals.stop)
             await recorder.start()
             stack.push_async_callback(recorder.stop)
             app = create_app(config, keyring, self._store, recorder, time.time, self._readiness, self._sample, gate)

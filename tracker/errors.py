@@ -28,8 +28,8 @@ class StoreError(TracepostError):
 
 
 class SpoolError(TracepostError):
-    """The spool cannot be read or written now; trying again later may help."""
+    """The spool or the journal cannot be read or written now; trying again later may help."""
 
 
 class SpoolFull(SpoolError):
-    """The disk has no room for one more mail."""
+    """The disk has no room for more of what must not be lost."""

@@ -82,7 +82,9 @@ class Service:
 
     def workers(self) -> list[int]:
         """The relay processes: those that hold a file of the spool."""
-        return [pid for pid in self.children() if any(".lock" in each for each in open_files(pid))]
+        return [
+            pid for pid in self.children() if any("/spool/" in each and ".lock" in each for each in open_files(pid))
+        ]
 
     def kill(self, *pids: int) -> None:
         """kill -9."""
