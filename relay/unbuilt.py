@@ -12,7 +12,6 @@ from tracker.config import Problem, Section
 NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
-    "tracker.well_known",
     "tracker.retention.events",
     "tracker.retention.recipients",
     "tracker.retention.mirror_pages",

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from tracker import ops
 from tracker.hits.public import PUBLIC_HEADERS, HitRoutes, Receive, Scope, Send
 from tracker.hits.recorder import Recorder
+from tracker.hits.wellknown import WellKnown
 from tracker.model import Clock
 from tracker.ops import Readiness
 from tracker.reading.api import Api, problem
@@ -43,6 +44,8 @@ def create_app(
     ``gate`` knows the API keys, by default those of ``config``.
     Whoever calls starts and stops the recorder and opens the store."""
     routes: list[BaseRoute] = [Route("/livez", ops.livez)]
+    if config.well_known is not None:
+        routes += WellKnown(config.well_known).routes()
     if config.admin_listen is None:
         routes += _private(config, store, recorder, clock, readiness, sample, gate)
     return _Door(HitRoutes(config, keyring, recorder, clock), _starlette(routes))
