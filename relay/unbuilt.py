@@ -16,7 +16,6 @@ NOT_BUILT = (
     "tracker.retention.recipients",
     "tracker.retention.mirror_pages",
     "tracker.webhooks",
-    "senders.*.attribution",
     "senders.*.mirror_page",
     "senders.*.opt_out_url",
     "senders.*.signed_mail",

@@ -38,8 +38,9 @@ class Profile:
 
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
-    marketing or transactional, None: by what the mail holds. ``shared``: one copy goes to all recipients. ``reason``
-    says why the mail is not even scanned; ``notes`` names header values that could not be understood.
+    marketing or transactional, None: by what the mail holds. ``shared``: one copy goes to all recipients.
+    ``attributed`` is False where no hit may be tied to a recipient. ``reason`` says why the mail is not even scanned;
+    ``notes`` names header values that could not be understood.
 
     ``saved`` are the types that the store knows and ``link_rules`` those of the configuration, as (URL or glob, type)
     pairs; ``url_params`` stand in the order of the configuration. ``honored``: headers of other services are read, and
@@ -69,6 +70,7 @@ class Profile:
     keeps: str | None = None
     longest_address: int = 0
     shared: bool = False
+    attributed: bool = True
     notes: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -138,6 +140,7 @@ def _with_settings(
         url_params=tuple(settings.url_params.items()),
         list_unsubscribe=settings.list_unsubscribe,
         honored=settings.honor_vendor_headers,
+        attributed=settings.attribution == "recipient",
     )
 
 

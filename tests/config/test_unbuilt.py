@@ -14,7 +14,6 @@ VALUES = {
     "tracker.retention.recipients": "1d",
     "tracker.retention.mirror_pages": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
-    "senders.*.attribution": "none",
     "senders.*.mirror_page": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.signed_mail": "break",
