@@ -12,8 +12,6 @@ from tracker.config import Problem, Section
 NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
-    "tracker.retention.events",
-    "tracker.retention.recipients",
     "tracker.retention.mirror_pages",
     "tracker.webhooks",
     "senders.*.mirror_page",

@@ -18,11 +18,13 @@ from relay.queueing import SpoolCollector
 from relay.settings import Settings
 from relay.supervisor import Life
 from tracker.app import create_admin_app, create_app
+from tracker.config import Retention as RetentionConfig
 from tracker.errors import StoreError, TracepostError
 from tracker.hits.journals import Journals
 from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
+from tracker.retention import Retention
 from tracker.store.base import Store
 
 log = structlog.get_logger()
@@ -73,9 +75,20 @@ class Web:
                 admin = create_admin_app(config, self._store, recorder, time.time, self._readiness, self._sample, gate)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
-            reloading = asyncio.create_task(self._reload_forever(life, gate), name="reload")
+            chores = [
+                asyncio.create_task(self._reload_forever(life, gate), name="reload"),
+                asyncio.create_task(self._retention(config.retention).run(), name="retention"),
+            ]
             await life.stop.wait()
-            reloading.cancel()
+            for chore in chores:
+                chore.cancel()
+
+    def _retention(self, kept: RetentionConfig) -> Retention:
+        kinds = {
+            "events": (kept.events, self._store.drop_events),
+            "recipients": (kept.recipients, self._store.drop_recipients),
+        }
+        return Retention(kinds, time.time)
 
     async def _reload_forever(self, life: Life, gate: Gate) -> None:
         while True:

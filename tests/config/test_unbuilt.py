@@ -10,8 +10,6 @@ from tests.config.conftest import Load, Problems
 VALUES = {
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
-    "tracker.retention.events": "1d",
-    "tracker.retention.recipients": "1d",
     "tracker.retention.mirror_pages": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
     "senders.*.mirror_page": "true",

@@ -54,6 +54,12 @@ class Store(Protocol):
     def apply(self, facts: Sequence[Fact]) -> None:
         """Fold facts in, all or none, in one transaction on stable storage; a fact seen before changes nothing."""
 
+    def drop_events(self, before: float, limit: int) -> int:
+        """Drop events that came in before a time, so many at most; how many."""
+
+    def drop_recipients(self, before: float, limit: int) -> int:
+        """Blank address, subject and metadata of messages accepted before a time, so many at most; how many."""
+
     def messages(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
         """Messages, newest first."""
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from tracker.errors import StoreError
 from tracker.model import Clock, Fact
-from tracker.store import migrations, queries, writing
+from tracker.store import migrations, queries, retention, writing
 from tracker.store.base import MessageFilter, Page, Row
 
 T = TypeVar("T")
@@ -69,6 +69,16 @@ class SqliteStore:
         with self._lock, self._trouble(), self._transaction() as db:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
             writing.apply(db, facts, self._stamp)
+
+    def drop_events(self, before: float, limit: int) -> int:
+        """Drop events that came in before a time; how many."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return retention.drop_events(db, before, limit)
+
+    def drop_recipients(self, before: float, limit: int) -> int:
+        """Blank who got messages accepted before a time, and what they were about; how many messages."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return retention.drop_recipients(db, before, limit)
 
     def messages(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
         """Messages, newest first."""
@@ -129,6 +139,8 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL would lose the last commits with the power; an answer promises that the hit is kept.
             connection.execute("PRAGMA synchronous = FULL")
+            # What is dropped or forgotten must not go on standing in pages that nothing uses.
+            connection.execute("PRAGMA secure_delete = ON")
         except sqlite3.Error:
             if connection is not None:
                 connection.close()
