@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 import structlog
 
-from relay import queueing
+from relay import forgetting, queueing
 from relay.config import Config, load_config
 from relay.doubts import doubts
 from relay.keys import new_signing_key
@@ -22,8 +22,9 @@ from relay.passwords import hash_password
 from relay.previewing import preview as preview_mail
 from relay.probing import probe
 from relay.queueing import as_table, as_text
-from relay.service import Service
+from relay.service import STORE_FILE, Service
 from tracker.errors import ConfigError, TracepostError
+from tracker.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 
@@ -114,6 +115,27 @@ def hash_password_command() -> None:
     if not password:
         fail("there was no password on standard input")
     click.echo(hash_password(password))
+
+
+@cli.command("forget")
+@click.argument("address", metavar="ADDR")
+@config_option
+def forget_command(address: str, config_file: Path) -> None:
+    """Erase a person's data, wherever it stands; the counts stay."""
+    if "@" not in address or len(address) > forgetting.LONGEST_ADDRESS:
+        fail("an address looks like ann@example.net", 2)
+    data_dir = read_config(config_file).data_dir
+    store = SqliteStore(data_dir / STORE_FILE)
+    try:
+        found = spool_answers(lambda: forgetting.forget(data_dir, store, address))
+    finally:
+        store.close()
+    if not found.done:
+        fail(
+            f"mails still queued that name it: {found.queued}; they go first, then the service goes on by itself,"
+            " or run this again"
+        )
+    click.echo(f"forgotten; messages that it had got: {found.messages}")
 
 
 @cli.group()

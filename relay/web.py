@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from relay.config import Config
+from relay.forgetting import Forgetting
 from relay.queueing import SpoolCollector
 from relay.settings import Settings
 from relay.supervisor import Life
@@ -78,6 +79,7 @@ class Web:
             chores = [
                 asyncio.create_task(self._reload_forever(life, gate), name="reload"),
                 asyncio.create_task(self._retention(config.retention).run(), name="retention"),
+                asyncio.create_task(Forgetting(data_dir, self._store).run(), name="forgetting"),
             ]
             await life.stop.wait()
             for chore in chores:

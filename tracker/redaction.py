@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
 from tracker.facts import decode, encode
 from tracker.model import Fact
+
+LONGEST_NEEDLE = 4096
+"""Octets that an address takes up at most, in any form: RFC 5321 allows it 254."""
 
 REDACTED = "forgotten"
 """What stands in an address's place."""
@@ -32,14 +35,22 @@ def without_addresses(text: str) -> str:
 
 class Redactor:
     """Takes one address out, in whatever case: as it stands, percent-encoded in whole or in part and more than once, as
-    character references, as JSON escapes, in base64."""
+    character references, as JSON escapes, and in base64, which ``runs`` are the parts of that tell it. There the case
+    must be that of the address, of one of its other ``spellings``, or lower."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, spellings: Iterable[str] = ()) -> None:
+        self.address = address
+        self.spellings = {address, *spellings}
+        self.runs = sorted(set().union(*map(_base64_needles, self.spellings)))
         self._folded = address.casefold()
         body = "".join(map(_forms, address))
-        runs = "|".join(re.escape(needle) for needle in sorted(_base64_needles(address)))
+        runs = "|".join(map(re.escape, self.runs))
         self._pattern = re.compile(f"{_BEFORE}{body}{_AFTER}", re.IGNORECASE)
         self._encoded = re.compile(f"{_RUN}*(?:{runs}){_RUN}*={{0,2}}") if runs else None
+
+    def held_by(self, octets: bytes) -> bool:
+        """Whether octets hold the address, as ``octets_hold`` says."""
+        return any(octets_hold(octets, each) for each in self.spellings)
 
     def is_it(self, address: str) -> bool:
         """Whether an address is this one."""

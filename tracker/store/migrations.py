@@ -6,6 +6,7 @@ live beside what they count and change in the transaction of the event.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from sqlite_utils import Database
@@ -76,6 +77,8 @@ def _personal(db: Database) -> None:
     db.conn.execute("ALTER TABLE messages ADD COLUMN purged INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("ALTER TABLE recipients ADD COLUMN nameless INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("CREATE INDEX messages_personal ON messages (accepted_at) WHERE NOT purged")
+    db.conn.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+    db.conn.execute("INSERT OR IGNORE INTO meta VALUES ('address_key', ?)", [secrets.token_bytes(32)])
     db.conn.execute("CREATE TABLE forgotten (mark BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
 
 

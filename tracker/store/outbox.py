@@ -4,7 +4,7 @@ transaction."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 TABLE = "CREATE TABLE IF NOT EXISTS facts (seq INTEGER PRIMARY KEY AUTOINCREMENT, fact BLOB NOT NULL)"
 
@@ -22,6 +22,13 @@ def oldest(db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
 def forget(db: sqlite3.Connection, last: int) -> None:
     """The store has taken all facts up to this number."""
     db.execute("DELETE FROM facts WHERE seq <= ?", [last])
+
+
+def rewrite(db: sqlite3.Connection, change: Callable[[bytes], bytes]) -> None:
+    """Put others in the place of those facts that ``change`` changes."""
+    found = [(change(fact), seq, fact) for seq, fact in db.execute("SELECT seq, fact FROM facts").fetchall()]
+    changed = [(fact, seq) for fact, seq, before in found if fact != before]
+    db.executemany("UPDATE facts SET fact = ? WHERE seq = ?", changed)
 
 
 def count(db: sqlite3.Connection) -> int:

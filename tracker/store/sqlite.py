@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +14,13 @@ from sqlite_utils import Database
 
 from tracker.errors import StoreError
 from tracker.model import Clock, Fact
-from tracker.store import migrations, queries, retention, writing
+from tracker.redaction import Redactor
+from tracker.store import forgetting, migrations, queries, retention, writing
 from tracker.store.base import MessageFilter, Page, Row
+from tracker.store.scrubbing import scrub
 
 T = TypeVar("T")
+_BITE = 50
 
 
 class SqliteStore:
@@ -68,7 +71,27 @@ class SqliteStore:
         store is away, other errors where a fact itself is at fault."""
         with self._lock, self._trouble(), self._transaction() as db:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
-            writing.apply(db, facts, self._stamp)
+            writing.apply(db, forgetting.veiled(db, facts), self._stamp)
+
+    def forget(self, address: str) -> int:
+        """Erase one person, a little at a time, since hits wait meanwhile, and then the octets in the file; how many
+        messages it had got. Raises StoreError, also where others use the file for too long; what is done stays done."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            forgetting.mark(db, address, self._clock())
+            redactor, erased = Redactor(address, forgetting.spellings(db, address)), 0
+        found = _BITE
+        while found == _BITE:
+            with self._lock, self._trouble(), self._transaction() as db:
+                found = forgetting.erase(db, redactor, _BITE)
+            erased += found
+        with self._trouble(), closing(self._connect()) as reader:
+            changes = forgetting.mentions(reader, redactor)
+        for start in range(0, len(changes), _BITE):
+            with self._lock, self._trouble(), self._transaction() as db:
+                forgetting.rewrite(db, changes[start : start + _BITE])
+        with self._lock, self._trouble():
+            scrub(self._write_connection(), self.path, redactor)
+        return erased
 
     def drop_events(self, before: float, limit: int) -> int:
         """Drop events that came in before a time; how many."""

@@ -93,9 +93,10 @@ def _accept(db: sqlite3.Connection, fact: Accepted, stamp: Stamp) -> None:
         )
     }
     db.executemany(
-        "INSERT INTO recipients (message, ordinal, address, status) VALUES (?,?,?,'pending') ON CONFLICT (message,"
-        " ordinal) DO UPDATE SET address = excluded.address, status = coalesce(status, 'pending')",
-        [(message, recipient.ordinal, recipient.address) for recipient in fact.recipients],
+        "INSERT INTO recipients (message, ordinal, address, status, nameless) VALUES (?,?,?,'pending',?) ON CONFLICT"
+        " (message, ordinal) DO UPDATE SET address = excluded.address, nameless = excluded.nameless,"
+        " status = coalesce(status, 'pending')",
+        [(message, each.ordinal, each.address or None, not each.address) for each in fact.recipients],
     )
     pending = sum(recipient.ordinal not in decided for recipient in fact.recipients)
     db.execute("UPDATE messages SET pending = pending + ? WHERE id = ?", [pending, message])
