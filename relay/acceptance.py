@@ -12,6 +12,7 @@ import structlog
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool
+from relay.known import Knowledge
 from relay.reception.replies import SmtpError, local_trouble
 from relay.reception.scoreboard import Seat
 from relay.reception.senders import Profile, freeze, profile_for
@@ -30,18 +31,21 @@ MOST_HOPS = 50
 class Acceptance:
     """Takes each mail from the door into the spool. Everything it needs is given; nothing is global."""
 
-    def __init__(self, settings: Settings, spool: Spool, delivery: Delivery, seat: Seat, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, spool: Spool, delivery: Delivery, seat: Seat, known: Knowledge, clock: Clock
+    ) -> None:
         self._settings = settings
         self._spool = spool
         self._delivery = delivery
         self._seat = seat
+        self._known = known
         self._clock = clock
 
     async def accept(self, submission: Submission) -> str:
         """Take one mail; answers with its id once it is on stable storage. Raises SmtpError where the client must keep
         it or is told no."""
         refuse_loops(submission.content)
-        mail = mail_of(submission, self._settings, self._clock())
+        mail = mail_of(submission, self._settings, self._known, self._clock())
         self._refuse_over_limit(len(mail.content))
         in_hand = self._delivery.has_room(len(mail.content))
         try:
@@ -59,10 +63,11 @@ class Acceptance:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
 
 
-def mail_of(submission: Submission, settings: Settings, at: float, shared: bool = False) -> Mail:
+def mail_of(submission: Submission, settings: Settings, known: Knowledge, at: float, shared: bool = False) -> Mail:
     """The mail as it will be kept, with all that decides its copies frozen."""
     id = new_id(at)
     profile = chosen_profile(submission, settings, shared)
+    profile = replace(profile, saved=known.saved_types(profile.sender))
     people = zip(submission.rcpt_tos, submission.rcpt_options, strict=True)
     return Mail(
         id=id,

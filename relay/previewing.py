@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,9 @@ from relay.instrumenting import Plan, plan
 from relay.keys import read_signing_key
 from relay.reception.senders import first_address, profile_for
 from relay.rewriting import message
+from relay.storage import STORE_FILE
 from tracker.model import Link, new_id
+from tracker.store.link_types import in_file
 from tracker.tokens import KEY_BYTES, Keyring, parse_key
 
 
@@ -66,6 +68,7 @@ def preview(config: Config, content: bytes, sender: str | None, recipient: str |
     to = recipient or first_address(message.get(content, "To") or "")
     header = partial(message.get, content)
     profile = profile_for(config.senders, reverse_path, None, header, config.tracker.public_url, keyring.ids[0])
+    profile = replace(profile, saved=in_file(config.data_dir / STORE_FILE, profile.sender))
     found = plan(content, profile, keyring)
     return Preview(found, to, found.copy_for(1, new_id(), keyring))
 

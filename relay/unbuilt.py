@@ -25,7 +25,6 @@ NOT_BUILT = (
     "senders.*.url_params",
     "senders.*.list_unsubscribe",
     "senders.*.mirror_page",
-    "senders.*.opt_out_url",
     "senders.*.signed_mail",
     "senders.*.dkim",
     "senders.*.bounces",

@@ -42,8 +42,9 @@ class Profile:
 
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
-    what the message itself asks for. ``shared``: one copy goes to all recipients. ``reason`` says why the mail is not
-    even scanned; ``notes`` names header values that could not be understood.
+    what the message itself asks for. ``saved`` are the types saved for links, as URL or glob and type. ``shared``: one
+    copy goes to all recipients. ``reason`` says why the mail is not even scanned; ``notes`` names header values that
+    could not be understood.
     """
 
     sender: str
@@ -58,6 +59,7 @@ class Profile:
     mailing: str | None = None
     category: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    saved: tuple[tuple[str, str], ...] = ()
     shared: bool = False
     notes: tuple[str, ...] = ()
     reason: str | None = None

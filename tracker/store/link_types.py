@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from tracker.model import LinkType
 from tracker.store import queries, suppressions
@@ -47,6 +49,16 @@ def noted(db: sqlite3.Connection, page: Page, sender: str | None) -> Page:
     saved = [LinkTypeChange(row["sender"], row["url"], LinkType(row["type"])) for row in listed(db)]
     kept = of_sender(saved, sender)
     return Page([{**row, "saved_type": saved_for(row["url"], kept)} for row in page.rows], page.next)
+
+
+def in_file(path: Path, sender: str) -> SavedTypes:
+    """What holds for a sender's links in the store at ``path``, which is not written to; nothing where it cannot be
+    read."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return of_sender(changes(db, 0, -1).rows, sender)
+    except sqlite3.Error:
+        return ()
 
 
 def of_sender(saved: Iterable[LinkTypeChange], sender: str | None) -> SavedTypes:
