@@ -18,9 +18,11 @@ from tracker.hits.recorder import Recorder
 from tracker.hits.witness import Receive, Scope, Send, Witness
 from tracker.model import Clock
 from tracker.ops import Readiness
-from tracker.reading.api import Api, problem
+from tracker.reading.answers import problem
+from tracker.reading.api import Api
 from tracker.reading.auth import Gate
 from tracker.reading.pages import Pages
+from tracker.reading.suppressions import SuppressionApi
 from tracker.store.base import Store
 from tracker.tokens import Keyring
 
@@ -83,6 +85,7 @@ def _private(
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
+        *SuppressionApi(store, gate).routes(),
         *Pages(config, store, gate, clock, sample).routes(),
     ]
 
