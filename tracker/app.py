@@ -21,7 +21,9 @@ from tracker.ops import Readiness
 from tracker.reading.answers import problem
 from tracker.reading.api import Api
 from tracker.reading.auth import Gate
+from tracker.reading.link_pages import LinkPages
 from tracker.reading.pages import Pages
+from tracker.reading.suppression_pages import SuppressionPages
 from tracker.reading.suppressions import SuppressionApi
 from tracker.store.base import Store
 from tracker.tokens import Keyring
@@ -82,11 +84,14 @@ def _private(
     gate: Gate | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
+    pages = Pages(config, store, gate, clock, sample)
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
         *SuppressionApi(store, gate).routes(),
-        *Pages(config, store, gate, clock, sample).routes(),
+        *pages.routes(),
+        *SuppressionPages(pages, store).routes(),
+        *LinkPages(pages, store).routes(),
     ]
 
 

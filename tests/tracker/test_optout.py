@@ -111,7 +111,7 @@ async def test_every_button_does_what_its_page_offers(t: Tracker) -> None:
         for choice in choices:
             answer = await t.client.post(PATH, data=say(choice.action, choice.kind.value))
             assert answer.status_code == 200
-            assert len(buttons(answer)) == 2
+            assert buttons(answer)
 
 
 @pytest.mark.parametrize("multipart", [False, True])

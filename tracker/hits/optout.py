@@ -49,7 +49,7 @@ class Choice(NamedTuple):
 OUT, UNTRACKED = Choice("opt_out", MAIL), Choice("opt_out", TRACKING)
 CHOICES: Mapping[str, tuple[Choice, ...]] = {
     "ask": (OUT, UNTRACKED),
-    "mail_done": (Choice("undo", MAIL), UNTRACKED),
+    "mail_done": (Choice("undo", MAIL),),
     "tracking_done": (Choice("undo", TRACKING), OUT),
     "mail_undone": (OUT, UNTRACKED),
     "tracking_undone": (OUT, UNTRACKED),

@@ -43,6 +43,7 @@ STATUSES = {
     "error": "given up",
     "suppressed": "suppressed",
 }
+SUPPRESSIONS = {"mail": "no mail", "tracking": "no tracking"}
 EVENTS = {
     "accepted": "Accepted",
     "sent": "Taken by the smarthost",
@@ -54,6 +55,8 @@ EVENTS = {
     "click": "Clicked",
     "opt_out_click": "Opt-out link clicked",
     "mirror_view": "Web copy viewed",
+    "opt_out": "Opted out",
+    "opt_in": "Took the opt-out back",
 }
 
 
