@@ -29,3 +29,7 @@ class StoreError(TracepostError):
 
 class SpoolError(TracepostError):
     """The spool cannot be read or written now; trying again later may help."""
+
+
+class ListError(TracepostError):
+    """What is asked of the suppression list cannot be done as it is written."""
