@@ -193,10 +193,11 @@ class Proxy:
     async def _send_apart(self, mail: Mail, prepared: Prepared, batches: Sequence[tuple[Target, ...]]) -> str:
         """A copy a batch. Where some went, or may yet go, those that failed are spooled or their sender is told."""
         await self._abandon()
-        tries = {batch: asyncio.create_task(self._try(mail, prepared, batch)) for batch in batches}
-        await asyncio.wait(tries.values(), timeout=PATIENCE)
-        verdicts = [verdict for each in tries.values() if each.done() for verdict in each.result()]
-        under_way = {each.ordinal: task for batch, task in tries.items() if not task.done() for each in batch}
+        tries = [asyncio.create_task(self._try(mail, prepared, batch)) for batch in batches]
+        await asyncio.wait(tries, timeout=PATIENCE)
+        verdicts = [verdict for each in tries if each.done() for verdict in each.result()]
+        pairs = zip(batches, tries, strict=True)
+        under_way = {each.ordinal: task for batch, task in pairs if not task.done() for each in batch}
         if under_way or any(verdict.sent for verdict in verdicts):
             await self._finish(mail, prepared, verdicts, under_way)
             return as_queued(mail)

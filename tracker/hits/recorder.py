@@ -33,7 +33,7 @@ class Metrics:
         self.hits = Counter("hits", "Requests on tracked links and pixels", ["event", "class"], registry=registry)
         self.hits_lost = Counter("hits_lost", "Hits that were given up and will never be counted", registry=registry)
         self.facts_lost = Counter(
-            "relay_facts_lost", "Relay records that were given up before they reached the store", registry=registry
+            "relay_facts_lost", "Relay records and opt-outs that were given up", registry=registry
         )
         self.hits_late = Counter("hits_late", "Hits answered before they were on disk", registry=registry)
         self.store_errors = Counter("store_errors", "Batches that the store did not take", registry=registry)
