@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from relay.acceptance import mail_of
 from relay.categories import category
-from relay.config import SenderConfig
+from relay.config import SenderConfig, load_config
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.envelope import Copy, Target, Verdict
 from relay.dispatch.errand import Retry
@@ -22,8 +23,9 @@ from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool, claim
 from relay.instrumenting import plan
 from relay.preparing import prepare
-from relay.reception.senders import freeze, profile_for
+from relay.reception.senders import freeze, profile_for, thaw
 from relay.rewriting import message
+from relay.settings import Settings
 from tests.tracker.facts import NOW
 from tracker.facts import decode
 from tracker.model import Accepted, Fact, NoMailbox, Outcome, new_id
@@ -251,3 +253,33 @@ def test_a_mail_is_marketing_where_one_can_opt_out_of_it(content: bytes, asked: 
     )
     object.__setattr__(profile, "category", asked)
     assert category(plan(content, profile, KEYRING)) == expected
+
+
+# -- saved types -----------------------------------------------------------------------------------------------------
+
+
+def test_the_types_saved_for_the_sender_are_frozen_with_the_mail(tmp_path: Path) -> None:
+    class Typed(Knowing):
+        def saved_types(self, sender: str) -> tuple[tuple[str, str], ...]:
+            assert sender == "news@example.com"
+            return (("https://shop.test/*", "never"),)
+
+    file = tmp_path / "config.yaml"
+    file.write_text("relay: {smarthost: {host: sandbox}}\nsenders: [{match: '*'}]\n")
+    settings = Settings(load_config(file, {}), KEYRING, "relay.test")
+    submission: Any = SimpleNamespace(
+        content=NEWSLETTER,
+        mail_from="bounce@example.com",
+        user=None,
+        rcpt_tos=(ANN,),
+        rcpt_options=({},),
+        mail_options={},
+        helo="client.test",
+        peer="192.0.2.1",
+        smtputf8=False,
+        esmtp=True,
+        tls=False,
+    )
+    mail = mail_of(submission, settings, Typed(), NOW)
+    assert thaw(mail.profile).saved == (("https://shop.test/*", "never"),)
+    assert thaw(mail_of(submission, settings, Knowing(), NOW).profile).saved == ()

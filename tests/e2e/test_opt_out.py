@@ -9,6 +9,7 @@ import smtplib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -276,6 +277,26 @@ async def test_proxy_leaves_out_whom_it_must_and_says_250(tmp_path, host, tracke
             assert sorted(people) == [b"<bob@example.net>", b"<cat@example.net>"]
             send(service, receipt("three-receipts"), ANN, BOB)
             assert row(service, "three-receipts", sent=2)
+
+    await aside(walk)
+
+
+async def test_proxy_tells_the_client_where_the_others_are_refused_after_all(tmp_path, host):
+    """The transaction is begun again without the one who is left out; who was taken before may be refused then."""
+    senders = '- match: "*"\n  open_tracking: false\n  click_tracking: false\n'
+    seen = count()
+
+    def walk() -> None:
+        with tracepost(tmp_path, at(host), senders=senders, relay="delivery: proxy\n") as service:
+            service.web.post("/api/v1/suppressions", json={"address": ANN})
+            suppressed_soon(service, ANN, "refused")
+            host.script["rcpt"] = Script("451 4.7.1 later", when=lambda line: b"bob@" in line and next(seen) == 1)
+            with pytest.raises(smtplib.SMTPDataError, match=r"4\.7\.1 later"):
+                send(service, newsletter("again"), ANN, BOB)
+            assert arrived(host, "again") == []
+            assert send(service, newsletter("again"), ANN, BOB) == {}
+            assert row(service, "again", suppressed=1, sent=1)["recipients"] == 2
+            assert len(arrived(host, "again")) == 1
 
     await aside(walk)
 

@@ -18,7 +18,7 @@ from tracker import facts
 from tracker.model import DOES_NOT_EXIST, Fact, LinkType, Suppression, SuppressionKind, new_id
 from tracker.store import migrations
 from tracker.store.base import SuppressionFilter
-from tracker.store.link_types import of_sender, saved_for
+from tracker.store.link_types import in_file, of_sender, saved_for
 from tracker.store.sqlite import SqliteStore
 from tracker.store.suppressions import mark_of
 
@@ -348,3 +348,17 @@ def test_the_most_telling_saved_type_of_the_sender_holds(store: SqliteStore, url
     store.save_link_type(None, "https://b.test/*", LinkType.OPT_OUT)
     store.save_link_type(None, "https://c.test/", None)
     assert saved_for(url, of_sender(store.link_type_changes(0, 100).rows, SHOP)) == type
+
+
+def test_saved_types_are_read_from_a_file_that_is_not_written_to(store: SqliteStore, tmp_path: Path) -> None:
+    store.save_link_type(SHOP, "https://a.test/*", LinkType.NEVER)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert in_file(store.path, SHOP) == (("https://a.test/*", "never"),)
+    assert in_file(store.path, "other@example.com") == ()
+    assert {
+        path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".sqlite-shm"
+    }.items() <= before.items()
+    assert in_file(tmp_path / "absent", SHOP) == ()
+    assert not (tmp_path / "absent").exists()
+    (tmp_path / "other").write_text("no database")
+    assert in_file(tmp_path / "other", SHOP) == ()
