@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip works on the environment from outside, so that Debian's Python without ensurepip does too.
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --only-binary=:all: --no-binary=tracepost
 
-.PHONY: run test check long bench clean
+.PHONY: run test check long kill-loop bench clean
 
 run: $(VENV)/.run
 	$(BIN)/tracepost serve -c config.example.yaml
@@ -21,6 +21,9 @@ check: $(VENV)/.test
 
 long: $(VENV)/.test
 	$(BIN)/python -m pytest -m long --override-ini addopts=-ra
+
+kill-loop: $(VENV)/.test
+	$(BIN)/python -m tests.endurance.kill_loop 200 docs/kill-loop.md
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/html.py

@@ -19,7 +19,7 @@ from relay.reception.senders import Profile, freeze, profile_for
 from relay.reception.submission import Submission
 from relay.rewriting import message
 from relay.settings import Settings
-from tracker.errors import SpoolError
+from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Clock, new_id
 
 log = structlog.get_logger()
@@ -51,8 +51,8 @@ class Acceptance:
         try:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
-            raise local_trouble(error.__cause__) from error
-        self._seat.set_spool(self._spool.octets)
+            raise refusal_by(error) from error
+        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
@@ -61,6 +61,13 @@ class Acceptance:
         limit = self._settings.config.relay.limits.spool
         if self._seat.spool + size > limit:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
+
+
+def refusal_by(error: SpoolError) -> SmtpError:
+    """What the client is told where the spool does not take its mail."""
+    if isinstance(error, SpoolFull):
+        return SmtpError(452, "4.3.1", "The disk is full here; please try again later", "the disk is full")
+    return local_trouble(error.__cause__)
 
 
 def mail_of(submission: Submission, settings: Settings, known: Knowledge, at: float, shared: bool = False) -> Mail:
@@ -108,7 +115,8 @@ def refuse_loops(content: bytes) -> None:
 def trace_headers(submission: Submission, hostname: str, id: UUID, at: float) -> bytes:
     """The lines that go on top: Received (RFC 5321 section 4.4), and Message-ID and Date where the mail has none."""
     protocol = "UTF8SMTP" if submission.smtputf8 else "ESMTP" if submission.esmtp else "SMTP"
-    protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
+    if protocol != "SMTP":  # RFC 3848 has no words for a HELO by TLS
+        protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
     address = submission.peer if ":" not in submission.peer else f"IPv6:{submission.peer}"
     lines = [
         f"Received: from {submission.helo} ([{address}])",

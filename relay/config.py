@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -293,6 +294,8 @@ def load_config(path: Path, environ: Mapping[str, str], only: str | None = None)
 
     def checks(config: Config) -> Iterator[Problem]:
         yield from _wings(config, only)
+        if only != "tracker":
+            yield from _too_few_connections(config)
         if only != "tracker" and not config.relay.smarthost.host:
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
@@ -317,6 +320,18 @@ def opt_out_url(config: Config, sender: str) -> str | None:
     """Where people go after an opt-out from a sender: what the first entry for its address says. An entry for an AUTH
     user is not found so, since an address does not tell who sent."""
     return next((each.opt_out_url for each in config.senders if each.matches(sender, None)), None)
+
+
+def _too_few_connections(config: Config) -> Iterator[Problem]:
+    """The relay processes share a smarthost's connections, and none can do without one."""
+    workers = config.relay.workers or os.cpu_count() or 1
+    smarthosts: list[tuple[tuple[str | int, ...], SmarthostConfig | None]] = [
+        (("relay", "smarthost"), config.relay.smarthost),
+        *((("senders", index, "smarthost"), entry.smarthost) for index, entry in enumerate(config.senders)),
+    ]
+    for path, smarthost in smarthosts:
+        if smarthost is not None and smarthost.max_connections < workers and smarthost.host != "sandbox":
+            yield Problem((*path, "max_connections"), f"must be at least relay.workers ({workers})")
 
 
 def check_wings(config: Config, only: str | None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from relay.categories import category
+from relay.dispatch.dsn import shortened
 from relay.dispatch.envelope import Copy, Target
 from relay.dispatch.mail import Mail
 from relay.instrumenting import Plan, plan
@@ -69,7 +70,8 @@ class PreparedMail:
         """The copy of one batch; one without tracking where any of them wants none."""
         mail, decided = self._mail, self._plan
         if decided is None:
-            return Copy(mail.reverse_path, targets, mail.trace + mail.content, mail.options)
+            content = mail.trace + mail.content
+            return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
         untouched = mail.trace + decided.mail
         if any(self._untracked(each) for each in targets):
             decided = self._plain

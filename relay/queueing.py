@@ -22,7 +22,7 @@ from relay.dispatch import rows
 from relay.dispatch.commits import connect
 from relay.dispatch.mail import Mail, Rcpt, State
 from relay.dispatch.spool import FOLDER, contents_of
-from tracker import facts
+from tracker import facts as codec
 from tracker.errors import SpoolError
 from tracker.model import Outcome, Status
 
@@ -149,7 +149,7 @@ def _removals(mail: Mail) -> Iterator[bytes]:
     if mail.profile:
         for each in mail.recipients:
             if each.state is State.WAITING:
-                yield facts.encode(Outcome(mail.id, each.ordinal, Status.ERROR, time.time(), REMOVED))
+                yield codec.encode(Outcome(mail.id, each.ordinal, Status.ERROR, time.time(), REMOVED))
 
 
 def files(data_dir: Path) -> list[Path]:
@@ -242,7 +242,7 @@ class SpoolCollector(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The figures of all files together; what cannot be read now is left out."""
-        messages, octets, recipients, oldest, failing = 0, 0, 0, None, 0
+        messages, octets, recipients, oldest, failing, facts = 0, 0, 0, None, 0, 0
         for path in files(self._data_dir):
             try:
                 with reading(path) as db:
@@ -252,6 +252,8 @@ class SpoolCollector(Collector):
                     recipients += db.execute("SELECT count(*) FROM recipients").fetchone()[0]
                     failing += db.execute("SELECT count(*) FROM hosts").fetchone()[0]
                     oldest = min(filter(None, (oldest, since)), default=None)
+                    # they are taken in order, so there are no gaps to count
+                    facts += db.execute("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM facts").fetchone()[0]
             except SpoolError:
                 continue
         age = time.time() - oldest if oldest is not None else 0.0
@@ -259,4 +261,5 @@ class SpoolCollector(Collector):
         yield GaugeMetricFamily("queue_recipients", "Recipients that are not done with", value=recipients)
         yield GaugeMetricFamily("queue_octets", "Octets of mail in the queue", value=octets)
         yield GaugeMetricFamily("queue_oldest_seconds", "Age of the oldest mail in the queue", value=age)
+        yield GaugeMetricFamily("queue_facts", "Records that the store is yet to be told", value=facts)
         yield GaugeMetricFamily("smarthosts_failing", "Smarthosts that are left alone, by worker", value=failing)

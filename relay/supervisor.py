@@ -156,7 +156,6 @@ class Supervisor:
                 if other is not process:
                     for each in other.sockets:
                         each.close()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             asyncio.run(self._live(process, ready))
             code = 0
         except (OSError, TracepostError) as error:
@@ -174,6 +173,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, life.stop.set)
         loop.add_signal_handler(signal.SIGHUP, life.reload.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         def orphaned() -> None:
             loop.remove_reader(self._life)

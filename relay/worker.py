@@ -27,6 +27,7 @@ from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Counterpart, Queueing
 from relay.recording import Recording
+from relay.rewriting.sevenbit import to_seven_bit
 from relay.settings import Settings
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, StoreError, TracepostError
@@ -59,7 +60,7 @@ class Worker:
             retry,
             partial(prepare, settings=settings, known=self._known),
             time.time,
-            self._recording.stir,
+            self._stirred,
         )
         self._adopted: list[Spool] = []
 
@@ -75,6 +76,7 @@ class Worker:
         door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
+        self._stirred()
         await door.start(sockets)
         life.ready()
         chores = [
@@ -101,6 +103,11 @@ class Worker:
             log.error("the store is away; nobody is known to have opted out", cause=repr(error.__cause__))
         self._known.start()
 
+    def _stirred(self) -> None:
+        """Something was sent, or failed, or ended."""
+        self._recording.stir()
+        self._seat.set_spool(self._delivery.octets)
+
     def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
         """What stands behind each session."""
         if self._settings.config.relay.delivery == "proxy":
@@ -116,7 +123,7 @@ class Worker:
     def _connect(self, smarthost: SmarthostConfig, connections: int) -> Carrier:
         if smarthost.host == "sandbox":
             return Sandbox(self._settings.config.data_dir)
-        return Smarthost(smarthost, self._settings.hostname, connections=connections)
+        return Smarthost(smarthost, self._settings.hostname, to_seven_bit=to_seven_bit, connections=connections)
 
     async def _reload_forever(self, life: Life, door: SmtpServer) -> None:
         """Read the configuration again whenever asked to; one that is wrong changes nothing."""
@@ -143,10 +150,13 @@ class Worker:
                         self._delivery.drop(spool)
                         self._recording.drop(spool)
                         await spool.remove()
+                        self._stirred()
                 found = claim(self._settings.config.data_dir, self._routes, fresh=False)
                 if found is not None:
                     await found.open()
+                    await found.tell_again()
                     log.info("a spool file is adopted", file=found.path.name)
                     self._adopted.append(found)
                     self._delivery.adopt(found)
                     self._recording.adopt(found)
+                    self._stirred()

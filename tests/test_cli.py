@@ -50,7 +50,7 @@ def folder(tmp_path):
 def test_help_names_every_command(tmp_path):
     answer = tracepost("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for command in ("serve", "check", "preview", "key", "hash-password"):
+    for command in ("serve", "check", "preview", "queue", "key", "hash-password"):
         assert re.search(rf"^  {command} ", answer.stdout, re.M)
 
 

@@ -33,3 +33,7 @@ class SpoolError(TracepostError):
 
 class ListError(TracepostError):
     """What is asked of the suppression list cannot be done as it is written."""
+
+
+class SpoolFull(SpoolError):
+    """The disk has no room for one more mail."""

@@ -150,6 +150,8 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         # NORMAL would lose the last commits with the power, and a 250 with them.
         db.execute("PRAGMA synchronous = FULL")
+        # Savepoints would spill into a file in /var/tmp: another disk that can be full, and a descriptor a commit.
+        db.execute("PRAGMA temp_store = MEMORY")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     except BaseException:
         db.close()

@@ -20,7 +20,7 @@ DATA_ANSWER_TIMEOUTS = 10
 GO_ON = 354
 """The one consent to DATA."""
 
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ENHANCED = re.compile(rb"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _NOT_TEXT = re.compile(r"[^ -~]+")
 LONGEST_TEXT = 400
 """Characters of a reply's line that are kept: with its codes, less than the 512 octets of RFC 5321."""
@@ -158,18 +158,15 @@ class Connection:
 
 def heard(stage: str, answer: Answer) -> Reply:
     """An answer as a Reply: whatever the host says, both codes are of one class, and the text cannot break framing."""
-    kind = answer.code // 100
-    lines = [line.decode("latin-1") for line in answer.lines]
-    found = _ENHANCED.match(lines[0])
-    enhanced = f"{kind}{found[1][1:]}" if found else f"{kind}.0.0"
-    return Reply(answer.code, enhanced, "\n".join(printable(_bare(line)) for line in lines), stage)
+    said = [_ENHANCED.match(line) for line in answer.lines]
+    detail = said[0][1].decode() if said[0] else "0.0.0"
+    bare = [line[found.end() :] if found else line for line, found in zip(answer.lines, said, strict=True)]
+    text = "\n".join([printable(line.decode("latin-1")) for line in bare])
+    return Reply(answer.code, f"{answer.code // 100}{detail[1:]}", text, stage)
 
 
 def printable(text: str) -> str:
     """Text on one line of printable ASCII, cut where it is too long for a reply."""
-    return _NOT_TEXT.sub(" ", text).strip()[:LONGEST_TEXT]
-
-
-def _bare(line: str) -> str:
-    found = _ENHANCED.match(line)
-    return line[found.end() :] if found else line
+    if not (text.isascii() and text.isprintable()):
+        text = _NOT_TEXT.sub(" ", text)
+    return text.strip()[:LONGEST_TEXT]

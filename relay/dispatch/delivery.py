@@ -93,6 +93,11 @@ class Delivery:
         """Look into a file no more."""
         self._spools.remove(spool)
 
+    @property
+    def octets(self) -> int:
+        """Octets of mail in all files that are sent from."""
+        return sum(spool.octets for spool in self._spools)
+
     def has_room(self, size: int) -> bool:
         """Whether a mail of this size can be held in memory until it is sent; else it waits on the disk."""
         return self._held < _MOST_HELD and self._held_octets + size <= _MOST_HELD_OCTETS

@@ -33,6 +33,9 @@ LARGE = 128 * 1024
 DELAY_AFTER = 4 * 3600.0
 """Seconds after which a sender who asked for it (NOTIFY=DELAY) is told that a mail waits."""
 
+GIVEN_UP = "queue"
+"""The stage of verdicts on those whose time is over."""
+
 _SPOOL_PAUSE = 1.0
 
 
@@ -192,12 +195,9 @@ class Errand:
 
     async def _give_up(self, waiting: Sequence[Rcpt]) -> None:
         """The time is over: whoever still waits has failed."""
-        verdicts = []
-        for each in waiting:
-            last = each.said.reply if each.said else self._lane.reason or "it was never tried"
-            text = f"Given up after waiting too long: {last}"
-            verdicts.append(Verdict(each.ordinal, each.address, 451, "4.4.7", text, "queue"))
-        await self._settle(verdicts, False)
+        never = self._lane.reason or "it was never tried"
+        last = {each.ordinal: each.said.reply if each.said else never for each in waiting}
+        await self._settle([given_up(each.ordinal, each.address, last[each.ordinal]) for each in waiting], False)
 
     # -- what became of it -------------------------------------------------------------------------------------------
 
@@ -206,6 +206,11 @@ class Errand:
         if not verdicts:
             return
         now = self._office.clock()
+        if now >= self._over_at:  # a try may have begun in time and ended too late
+            verdicts = [
+                given_up(each.ordinal, each.address, each.reply) if each.temporary and each.stage != GIVEN_UP else each
+                for each in verdicts
+            ]
         settled = [self._outcome(verdict, now) for verdict in verdicts]
         facts: list[Fact] = [
             Outcome(self.mail.id, verdict.ordinal, status_of(verdict, outcome.state), now, verdict.reply)
@@ -234,7 +239,7 @@ class Errand:
         if verdict.sent:
             tell = not verdict.dsn and wants(notify, "relayed")
             state = State.RELAYED if tell else None
-        elif verdict.temporary and now < self._over_at:
+        elif verdict.temporary and verdict.stage != GIVEN_UP:
             tell = not rcpt.warned and now >= self.mail.accepted_at + DELAY_AFTER and wants(notify, "delayed")
             state = State.WAITING
             next_at = next_at if verdict.host_wide else now + self._office.retry.pause(attempts)
@@ -248,7 +253,7 @@ class Errand:
         return Settled(verdict.ordinal, state, said, attempts, next_at)
 
     def _remote(self, verdict: Verdict) -> str | None:
-        return None if verdict.stage in ("local", "queue") else self._lane.host
+        return None if verdict.stage in ("local", GIVEN_UP) else self._lane.host
 
     async def _conclude(self) -> None:
         """Tell the sender what is to be told, and lay the mail back or forget it, in one transaction."""
@@ -258,7 +263,8 @@ class Errand:
         warned = [each.ordinal for each in self._tell if each.state is State.WAITING]
         notice = None
         if self._tell:
-            notice = notice_for(self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+            about = (self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+            notice = await asyncio.to_thread(notice_for, *about) if self._large else notice_for(*about)
             log.info("the sender is told", id=str(self.mail.id), notice=str(notice.id), recipients=len(self._tell))
         await surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
 
@@ -287,6 +293,12 @@ async def deliver(carrier: Carrier, copy: Copy) -> Sequence[Verdict]:
 def suppressions(mail: UUID, suppressed: Mapping[int, str], at: float) -> list[Outcome]:
     """What the store is told of those who were not written to."""
     return [Outcome(mail, ordinal, Status.SUPPRESSED, at, why) for ordinal, why in suppressed.items()]
+
+
+def given_up(ordinal: int, address: str, last: str) -> Verdict:
+    """The verdict on a recipient whose time is over (RFC 3463 section 3.5); ``last`` is what was last said of it."""
+    text = f"Given up after waiting too long: {last}"
+    return Verdict(ordinal, address, 451, "4.4.7", text, GIVEN_UP)
 
 
 def status_of(verdict: Verdict, state: State | None) -> Status:

@@ -10,6 +10,7 @@ from relay.dispatch.connection import LONGEST_TEXT
 from relay.dispatch.envelope import Reply
 
 WITHOUT_TRACKING = "(without tracking: over the smarthost's SIZE)"
+SEVEN_BIT = "(without tracking: the smarthost takes no 8-bit mail)"
 
 Converter = Callable[[bytes], bytes | None]
 """A mail in a form that needs no 8BITMIME, None where there is none."""
@@ -32,16 +33,16 @@ class Load:
 async def load(
     content: bytes, original: bytes | None, offers: Mapping[str, str], to_seven_bit: Converter
 ) -> Load | Reply:
-    """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) and it is not; where
-    both are, the smarthost is left to say so."""
+    """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) or has no form that
+    goes, and it is not and has; where both are over SIZE, the smarthost is left to say so."""
     most = size_limit(offers)
     octets = await _carried(content, offers, to_seven_bit)
-    if octets is None:
-        return Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
-    if original is not None and len(octets) > most:
+    if original is not None and (octets is None or len(octets) > most):
         plain = await _carried(original, offers, to_seven_bit)
         if plain is not None and len(plain) <= most:
-            return Load(plain, WITHOUT_TRACKING)
+            return Load(plain, SEVEN_BIT if octets is None else WITHOUT_TRACKING)
+    if octets is None:
+        return Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
     return Load(octets)
 
 

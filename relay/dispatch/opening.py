@@ -85,6 +85,7 @@ class Opener:
                 stage = "starttls"
                 await client.starttls(tls_context=self._context)
                 await client.ehlo()
+            _nothing_waits(client)
             if credentials is not None:
                 stage = "auth"
                 await _authenticate(client, credentials)
@@ -168,13 +169,17 @@ def _confidential(context: ssl.SSLContext | None, peer: tuple[object, ...]) -> b
 
 
 def _taken(client: SMTP) -> Channel:
-    """The connection, without its aiosmtplib client. Raises Nonsense where octets wait that nothing asked for."""
-    protocol, transport = client.protocol, client.transport
-    if protocol is None or transport is None or transport.is_closing():
+    """The connection, without its aiosmtplib client."""
+    _nothing_waits(client)
+    if client.transport is None or client.transport.is_closing():
         raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-    if protocol._buffer:
+    return take_over(client.transport)
+
+
+def _nothing_waits(client: SMTP) -> None:
+    """Raise Nonsense where octets wait that nothing asked for: they would be taken for the answer to what is next."""
+    if client.protocol is not None and client.protocol._buffer:
         raise Nonsense
-    return take_over(transport)
 
 
 def _said(stage: str, error: Exception) -> Reply | None:

@@ -26,7 +26,7 @@ from relay.dispatch.commits import Commits
 from relay.dispatch.mail import Mail
 from relay.dispatch.rows import Settled
 from tracker import facts as codec
-from tracker.errors import SpoolError
+from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Fact, new_id
 
 log = structlog.get_logger()
@@ -34,6 +34,9 @@ log = structlog.get_logger()
 FOLDER = "spool"
 LARGEST_INLINE = 256 * 1024
 """Octets of a content that is kept in the database itself."""
+SPARE = 64 * 1024 * 1024
+"""Octets of the disk, or a quarter of a small one, that no mail is taken into: what was sent must be noted, so a spool
+that had filled its disk to the end could never empty."""
 _UNREADABLE_SECONDS = 300.0
 
 
@@ -57,7 +60,7 @@ class Spool:
         def begin(db: sqlite3.Connection) -> tuple[int, set[str]]:
             rows.release_all(db)
             rows.reroute(db, self._routes)
-            return rows.octets(db), {id for (id,) in db.execute("SELECT id FROM messages")}
+            return rows.octets(db), rows.in_files(db)
 
         self.octets, known = await self._commits.ask(begin)
         await asyncio.to_thread(remove_orphans, self._contents, known)
@@ -68,17 +71,26 @@ class Spool:
         self._lock.close()
 
     async def accept(self, mail: Mail, in_hand: bool, facts: Sequence[Fact] = ()) -> None:
-        """Keep a mail; it is on stable storage when this returns. ``in_hand``: the caller goes on with it."""
+        """Keep a mail; it is on stable storage when this returns. ``in_hand``: the caller goes on with it. Raises
+        SpoolFull where the disk has no room for it."""
         inline = len(mail.content) <= LARGEST_INLINE
         if not inline:
             await asyncio.to_thread(self._keep_content, mail)
         octets = [codec.encode(fact) for fact in facts]
 
         def work(db: sqlite3.Connection) -> None:
+            if inline:
+                require_room(self.path.parent, len(mail.content), rows.free_octets(db))
             rows.insert(db, mail, inline, None if in_hand else mail.accepted_at)
             rows.add_facts(db, octets)
 
-        await self._commits.ask(work)
+        try:
+            await self._commits.ask(work)
+        except SpoolError:
+            if not inline:
+                with suppress(OSError):
+                    self._content_of(mail.id).unlink()
+            raise
         self.octets += len(mail.trace) + len(mail.content)
 
     async def record(self, facts: Sequence[Fact], mail: UUID | None = None) -> None:
@@ -91,6 +103,10 @@ class Spool:
                 rows.set_recorded(db, mail)
 
         await self._commits.ask(work)
+
+    async def tell_again(self) -> None:
+        """Have the store told of every mail here once more: the file may come from where another store is."""
+        await self._commits.ask(rows.forget_recorded)
 
     async def settle(
         self, mail: UUID, settled: Sequence[Settled], facts: Sequence[Fact] = (), release: bool = False
@@ -197,7 +213,7 @@ class Spool:
             try:
                 content = row.content
                 if content is None:
-                    content = await asyncio.to_thread((self._contents / str(row.mail.id)).read_bytes)
+                    content = await asyncio.to_thread(self._content_of(row.mail.id).read_bytes)
                 mails.append(replace(row.mail, content=content))
             except OSError as error:
                 log.error("a content cannot be read; trying again later", id=str(row.mail.id), error=error.strerror)
@@ -205,11 +221,12 @@ class Spool:
         return mails
 
     def _keep_content(self, mail: Mail) -> None:
+        path = self._content_of(mail.id)
         try:
+            require_room(self.path.parent, len(mail.content))
             if not self._contents.is_dir():
                 self._contents.mkdir(exist_ok=True, mode=0o700)
                 sync_folder(self._contents.parent)
-            path = self._contents / str(mail.id)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(mail.content)
                 file.flush()
@@ -217,14 +234,17 @@ class Spool:
             sync_folder(self._contents)
         except OSError as error:
             with suppress(OSError):
-                (self._contents / str(mail.id)).unlink()
+                path.unlink()
             raise SpoolError("the spool cannot be written now; trying again later may help") from error
+
+    def _content_of(self, mail: UUID) -> Path:
+        return self._contents / str(mail)
 
     def _gone(self, mail: UUID, size: int | None) -> None:
         if size is not None:
             self.octets -= size
             if size > LARGEST_INLINE:
-                (self._contents / str(mail)).unlink(missing_ok=True)
+                self._content_of(mail).unlink(missing_ok=True)
 
 
 # -- the folder ------------------------------------------------------------------------------------------------------
@@ -288,6 +308,15 @@ def remove_orphans(contents: Path, known: set[str]) -> None:
         for path in contents.iterdir():
             if path.name not in known:
                 path.unlink(missing_ok=True)
+
+
+def require_room(folder: Path, size: int, reusable: int = 0) -> None:
+    """Raise SpoolFull unless the disk has room for so many octets beside what is kept free, of which ``reusable`` ones
+    in the database may be up to a half; OSError where it cannot be asked."""
+    disk = os.statvfs(folder)
+    free, spare = disk.f_bavail * disk.f_frsize, min(SPARE, disk.f_blocks * disk.f_frsize // 4)
+    if free + reusable < size + spare or free < spare // 2:
+        raise SpoolFull("the disk has no room for more mail; trying again later may help")
 
 
 def sync_folder(folder: Path) -> None:

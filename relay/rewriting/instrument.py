@@ -28,8 +28,6 @@ _PIXEL_SPACE = 4
 _TOKEN_OVERHEAD = 1 + 16 + 16 + 16 + 12
 _PIXEL_TOKEN = 80
 _SPECIAL = re.compile(r"[&\"'<>\s]")
-_PGP = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
-_PLAIN = ("", "7bit", "8bit", "binary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +329,7 @@ def _spaces(text: str, tag: tuple[int, int]) -> list[int]:
 def _open(part: Part, body: bytes) -> Transfer:
     """Decode a part's transfer encoding. Raises _Skip where that is not exact."""
     try:
-        if part.encoding in _PLAIN:
+        if part.encoding in message.PLAIN:
             return Plain(body)
         if part.encoding == "quoted-printable":
             return Quoted(body)
@@ -356,6 +354,6 @@ def _has_pgp(raw: bytes, parts: tuple[Part, ...]) -> bool:
                 continue
         elif not somewhere:
             continue
-        if _PGP.search(body):
+        if message.PGP.search(body):
             return True
     return False

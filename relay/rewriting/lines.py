@@ -36,6 +36,17 @@ Spaces = Callable[[tuple[int, int]], list[int]]
 """The offsets of spaces in a tag that a line end may replace."""
 
 
+def overlong(data: bytes) -> bool:
+    """Whether a line is over the limit. Goes from one line end to the last that stands within the next line's room."""
+    at = 0
+    while len(data) - at > LIMIT:
+        end = data.rfind(b"\r\n", at, at + LIMIT + 2)
+        if end < 0:
+            return True
+        at = end + 2
+    return False
+
+
 def fit(data: bytes, growths: Sequence[Growth], spaces: Spaces) -> Fit:
     """Make lines fit; ``growths`` ascend and do not touch each other."""
     dropped: set[int] = set()

@@ -19,6 +19,10 @@ MAX_PARTS = 1000
 """Parts of a mail, containers included."""
 MAX_HEADER = 256 * 1024
 """Octets of one header block."""
+PGP = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
+"""A text that is signed or encrypted inline begins so (RFC 9580 sections 6.2.1 and 7)."""
+PLAIN = ("", "7bit", "8bit", "binary")
+"""Transfer encodings that are none."""
 _MAX_DASHED_LINES = 200_000
 _MAX_VALUE = 8192
 
@@ -126,11 +130,24 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A multipart that is looked into: its header block is ``raw[header:start]``, ``encoding`` as declared; ``path`` is
+    that of its children less their own numbers, empty for the mail itself."""
+
+    path: str
+    header: int
+    start: int
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
-    """The leaves of a mail in order; ``reason`` says why the whole mail must stay as it is, None where it need not."""
+    """The leaves of a mail in order; ``reason`` says why the whole mail must stay as it is, None where it need not;
+    ``containers``: the multiparts around the leaves, in order of their headers."""
 
     parts: tuple[Part, ...]
     reason: str | None
+    containers: tuple[Container, ...] = ()
 
 
 @dataclass(slots=True)
@@ -145,10 +162,11 @@ class _Bound(Exception):
     """A bound was passed; the text is the reason."""
 
 
-def parse(raw: bytes) -> Structure:
-    """Find the leaves of a mail. Never raises; past a bound there are no parts but a reason."""
+def parse(raw: bytes, *, automatic: bool = False) -> Structure:
+    """Find the leaves of a mail, of an automatic reply only where ``automatic`` wants it. Never raises; past a bound
+    there are no parts but a reason."""
     try:
-        return _Walk(raw).run()
+        return _Walk(raw, automatic).run()
     except _Bound as bound:
         return Structure((), str(bound))
 
@@ -156,9 +174,10 @@ def parse(raw: bytes) -> Structure:
 class _Walk:
     """One pass over the lines that begin with two dashes, with the open multiparts on a stack."""
 
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
+    def __init__(self, raw: bytes, automatic: bool) -> None:
+        self.raw, self.automatic = raw, automatic
         self.stack: list[_Level] = []
+        self.containers: list[Container] = []
         self.active: dict[bytes, int] = {}
         self.parts: list[Part] = []
         self.leaf: Part | None = None
@@ -168,13 +187,13 @@ class _Walk:
         raw = self.raw
         start = _line_end(raw, 0, len(raw)) if raw.startswith((b"From ", b">From ")) else 0
         fields, body = _block(raw, start, len(raw), _WANTED_ON_TOP)
-        reason = _whole_mail(fields)
+        reason = _whole_mail(fields, self.automatic)
         if reason:
             return Structure((), reason)
         self._begin(fields, start, body, "", "")
         self._delimiters(max(0, body - 1))
         self._finish(len(raw))
-        return Structure(tuple(self.parts), None)
+        return Structure(tuple(self.parts), None, tuple(self.containers))
 
     def _delimiters(self, pos: int) -> None:
         raw, dashed = self.raw, 0
@@ -215,16 +234,17 @@ class _Walk:
         kind, parameters = content_type(fields.get(b"content-type", b""), default)
         opaque = _opaque(kind, parameters)
         boundary = parameters.get("boundary", b"").rstrip()
+        encoding = fields.get(b"content-transfer-encoding", b"").decode("latin-1").strip().lower()
         if kind.startswith("multipart/") and not opaque and boundary:
             if len(self.stack) >= MAX_DEPTH:
                 raise _Bound("too_deep")
             self.stack.append(_Level(boundary, path, kind))
+            self.containers.append(Container(path, header, body, encoding))
             self._index()
             return
         if not opaque and _is_attachment(fields.get(b"content-disposition", b""), parameters, parent):
             opaque = "attachment"
         charset = parameters.get("charset", b"").decode("latin-1")
-        encoding = fields.get(b"content-transfer-encoding", b"").decode("latin-1").strip().lower()
         self.leaf = Part(path or "1", header, body, len(self.raw), kind, charset, encoding, opaque)
 
     def _finish(self, at: int) -> None:
@@ -316,9 +336,11 @@ def _extended(value: bytes) -> bytes:
     return unquote_to_bytes(value.split(b"'", 2)[-1])
 
 
-def _whole_mail(fields: dict[bytes, bytes]) -> str | None:
+def _whole_mail(fields: dict[bytes, bytes], automatic: bool) -> str | None:
     if b"dkim-signature" in fields:
         return "dkim_signed"
+    if automatic:
+        return None
     submitted = re.match(r"[\w-]*", text(fields.get(b"auto-submitted", b"")).lower())
     return "auto_submitted" if submitted and submitted[0] in ("auto-replied", "auto-notified") else None
 

@@ -1,10 +1,11 @@
-"""Quoted-printable edited in place: lines without a link keep their octets. Pure. Source: RFC 2045 section 6.7."""
+"""Quoted-printable: whole texts, and parts edited in place, whose lines without a link keep their octets. Pure.
+Source: RFC 2045 section 6.7."""
 
 from __future__ import annotations
 
 import re
 from binascii import a2b_qp
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,8 +14,13 @@ from relay.rewriting.transfers import Edit, Fill, Template
 
 _LINES = re.compile(rb"[^\n]*+\n|[^\n]++")
 _PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
-_UNIT = re.compile(rb"=([0-9A-Fa-f]{2})|(=(?:\r?\n|\Z))|(.)", re.DOTALL)
+_HEX = re.compile(rb"[0-9A-Fa-f]{2}")
+_SOFT = re.compile(rb"=(?:\r?\n|\Z)")
 _SPECIAL = re.compile(rb"[^ -<>-~]")
+_WIDE = re.compile(rb"^[^\r\n]{77,}+", re.MULTILINE)
+EASY = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x3D) + b"\r\n"
+"""Octets that stand for themselves, blanks and line ends by their place."""
+_SEVEN = bytes(range(0x80))
 _WIDTH = 76
 _BLOCK = 4096
 
@@ -91,7 +97,7 @@ class _Lines:
         self.decoded = list(map(a2b_qp, self.lines))
         self.starts = list(accumulate(map(len, self.decoded), initial=0))
         self.at = list(accumulate(map(len, self.lines), initial=0))
-        self._details: dict[int, list[tuple[int, int]] | None] = {}
+        self._details: dict[int, _Detail | None] = {}
 
     def span(self, offset: int) -> tuple[int, int] | None:
         """Where one decoded octet stands in the encoded block; None where its line is not what it seems."""
@@ -101,18 +107,38 @@ class _Lines:
         detail = self._details[number]
         if detail is None:
             return None
-        start, end = detail[offset - self.starts[number]]
+        start, end = detail.span(offset - self.starts[number])
         return self.at[number] + start, self.at[number] + end
 
 
-def _detail(line: bytes, decoded: bytes) -> list[tuple[int, int]] | None:
-    """The span of each decoded octet of a line; None where the line is not what it seems."""
-    spans, octets = [], bytearray()
-    for unit in _UNIT.finditer(line):
-        if unit[2] is None:
-            spans.append(unit.span())
-            octets.append(int(unit[1], 16) if unit[1] else unit[3][0])
-    return spans if octets == decoded else None
+class _Detail:
+    """Where the decoded octets of one line stand; ``escapes`` are the offsets of those that are escaped."""
+
+    def __init__(self, escapes: list[int]) -> None:
+        self._escapes = escapes
+
+    def span(self, offset: int) -> tuple[int, int]:
+        """Where one octet stands in the encoded line."""
+        before = bisect_left(self._escapes, offset)
+        start = offset + 2 * before
+        escaped = before < len(self._escapes) and self._escapes[before] == offset
+        return start, start + (3 if escaped else 1)
+
+
+def _detail(line: bytes, decoded: bytes) -> _Detail | None:
+    """The places of a line's octets; None where the line is not what it seems."""
+    soft = _SOFT.search(line)
+    first, *rest = (line[: soft.start()] if soft else line).split(b"=")
+    octets, escapes, at = [first], [], len(first)
+    for piece in rest:
+        if _HEX.match(piece):
+            escapes.append(at)
+            octets += (bytes([int(piece[:2], 16)]), piece[2:])
+            at += len(piece) - 1
+        else:
+            octets += (b"=", piece)
+            at += len(piece) + 1
+    return _Detail(escapes) if b"".join(octets) == decoded else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +181,51 @@ def encode(value: bytes) -> bytes:
     return _SPECIAL.sub(lambda m: b"=%02X" % m[0][0], value)
 
 
+def encode_text(data: bytes) -> bytes:
+    """A whole text in quoted-printable: its CRLF stay line ends, longer lines get soft breaks, all else decodes to the
+    same octets. No line that was not one before begins like a delimiter."""
+    # with every NUL escaped one can stand for a line end
+    text = _escaped(data, EASY).replace(b"\r\n", b"\0").replace(b"\r", b"=0D").replace(b"\n", b"=0A")
+    text = text.replace(b" \0", b"=20\0").replace(b"\0", b"\r\n")
+    text = text[:-1] + b"=20" if text.endswith(b" ") else text
+    return _WIDE.sub(_broken, text)
+
+
+def mend(body: bytes) -> bytes | None:
+    """A quoted-printable part with those octets over 127 escaped that should have been, and lines that are too long
+    broken; None where it would not decode to the same octets."""
+    mended = _WIDE.sub(_broken, _escaped(body, _SEVEN))
+    return mended if a2b_qp(mended) == a2b_qp(body) else None
+
+
+def _escaped(data: bytes, keep: bytes) -> bytes:
+    """All octets but these escaped, value by value: a call for each octet would cost ten times the memory."""
+    values = set(data.translate(None, keep))
+    for value in sorted(values, key=lambda value: value != 0x3D):
+        data = data.replace(bytes([value]), b"=%02X" % value)
+    return data
+
+
+def _broken(line: re.Match[bytes]) -> bytes:
+    """An encoded line with soft breaks."""
+    value, out = line[0], []
+    at, lead, length = 0, b"", len(value)
+    while length - at + len(lead) > _WIDTH:
+        end = _cut(value, at, _WIDTH - 1 - len(lead))
+        out.append(lead + value[at:end])
+        # two dashes at the start of a line might be a delimiter, which they were not in its midst
+        lead = b"=2D" if value.startswith(b"--", end) else b""
+        at = end + 1 if lead else end
+    return b"=\r\n".join([*out, lead + value[at:]])
+
+
+def _cut(value: bytes, at: int, room: int) -> int:
+    """Where a line of encoded octets that begins at ``at`` is broken: an escape is never cut."""
+    end = at + room
+    mark = value.rfind(b"=", max(at, end - 2), end)
+    return mark if mark >= 0 else end
+
+
 def _put(out: list[bytes], value: bytes, column: int, following: int, eol: bytes) -> int:
     """Append an encoded value from ``column`` on, with soft breaks; gives the column where ``following`` octets fit."""
     soft = b"=" + eol
@@ -166,12 +237,7 @@ def _put(out: list[bytes], value: bytes, column: int, following: int, eol: bytes
             # the value fits, what follows does not
             out += (value[at:], soft)
             return 0
-        room = max(0, _WIDTH - 1 - column)
-        end = at + room
-        # an escape is never cut
-        mark = value.rfind(b"=", max(at, end - 2), end)
-        if mark >= 0:
-            end = mark
+        end = _cut(value, at, max(0, _WIDTH - 1 - column))
         out += (value[at:end], soft)
         at, column = end, 0
     out.append(value[at:])

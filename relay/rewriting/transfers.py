@@ -50,6 +50,12 @@ def segments(data: bytes, edits: Sequence[Edit]) -> list[bytes]:
     return [*found, data[at:]]
 
 
+def base64_lines(data: bytes, width: int = 76, eol: bytes = b"\r\n") -> bytes:
+    """Octets as base64, in lines of ``width``; without a line end after the last."""
+    whole = binascii.b2a_base64(data, newline=False)
+    return eol.join([whole[at : at + width] for at in range(0, len(whole), width)])
+
+
 class Plain:
     """7bit, 8bit, binary or none: edited in place."""
 
@@ -114,6 +120,4 @@ class _Wrapped:
     tail: bytes
 
     def render(self, fill: Fill) -> list[bytes]:
-        whole = binascii.b2a_base64(b"".join(self.pieces.render(fill)), newline=False)
-        lines = [whole[at : at + self.width] for at in range(0, len(whole), self.width)]
-        return [self.head, self.eol.join(lines), self.tail]
+        return [self.head, base64_lines(b"".join(self.pieces.render(fill)), self.width, self.eol), self.tail]

@@ -206,3 +206,18 @@ def test_empty_sections_are_sections_without_keys(load: Load) -> None:
 
 def test_nothing_is_said_about_keys_below_a_wrong_one(problems: Problems) -> None:
     assert problems("relay: 5") == ["config.yaml:1: relay: must be a section of keys and values"]
+
+
+def test_each_worker_needs_a_connection(problems: Problems, load: Load) -> None:
+    text = """
+        relay:
+          workers: 3
+          smarthost: {host: a.test, max_connections: 2}
+        senders: [{match: "*", smarthost: {host: b.test, max_connections: 1}}]
+        """
+    found = problems(text)
+    assert [each.split(" must be at least relay.workers (3)")[0] for each in found] == [
+        "config.yaml:4: relay.smarthost.max_connections:",
+        "config.yaml:5: senders[0].smarthost.max_connections:",
+    ]
+    load(text.replace("workers: 3", "workers: 1"))

@@ -82,7 +82,8 @@ async def test_a_wrong_password_is_tried_once(authority, ca_file):
 @pytest.mark.parametrize(
     ("stage", "act"),
     [(stage, act) for stage in ("greeting", "ehlo", "starttls", "auth") for act in ("drop", "hang", "garbage")]
-    + [("greeting", "554 5.3.2 no"), ("starttls", "550 no"), ("auth", "334 ")],
+    + [("greeting", "554 5.3.2 no"), ("starttls", "550 no"), ("auth", "334 ")]
+    + [("greeting", "220 x\r\n250 y"), ("ehlo", "250-x\r\n250 AUTH PLAIN\r\n235 y"), ("auth", "235 x\r\n250 y")],
 )
 async def test_trouble_on_the_way_is_temporary(authority, ca_file, stage, act):
     host = FakeSmarthost(tls=tls_of(authority), users=USERS, script={stage: Script(act)})

@@ -92,7 +92,7 @@ async def test_8_bit_content_and_size_are_minded():
 @pytest.mark.parametrize("act", ["550 5.7.1 no", "451 4.7.1 later", "421 4.3.2 bye", "drop", "garbage", "hang"])
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data", "after"])
 async def test_nothing_is_raised_and_the_next_mail_goes(stage, act):
-    async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host, timeout="0.1s") as client:
+    async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host, timeout="0.3s") as client:
         mail = await client.begin("a@example.com", {})
         reply = mail.mail
         if stage not in ("greeting", "ehlo", "mail"):
@@ -170,7 +170,7 @@ async def test_a_cancelled_step_costs_the_connection_and_no_place(stage):
         host.script.clear()
         (verdict,) = await asyncio.wait_for(client.deliver(copy()), 5)
         assert verdict.sent
-        assert host.connections == 4
+        assert host.connections <= 4
     assert len(host.messages) == 1
 
 
@@ -209,3 +209,4 @@ async def test_a_mail_abandoned_while_it_is_converted_is_not_sent():
         assert (await task).code == 503
         await client.close()
     assert [message.recipients for message in host.messages] == [[b"<z@example.net>"]]
+    assert host.commands.count(b"DATA") == 1

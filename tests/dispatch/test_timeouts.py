@@ -38,7 +38,7 @@ async def test_a_trickle_holds_no_step_for_longer_than_its_time(stage):
     async with FakeSmarthost(script=script) as host, connected(host, timeout="0.2s") as client:
         began = time.monotonic()
         (verdict,) = await client.deliver(copy())
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         assert (verdict.code == 550) if stage == "rset" else verdict.temporary
         assert not host.messages
 
@@ -80,7 +80,7 @@ async def test_an_upload_that_is_read_slowly_arrives(secured, authority, ca_file
 
 @pytest.mark.parametrize("act", ["hang", "drop", "garbage"])
 async def test_what_may_have_been_taken_is_said_in_the_log(act):
-    async with FakeSmarthost(script={"after": Script(act)}) as host, connected(host, timeout="0.1s") as client:
+    async with FakeSmarthost(script={"after": Script(act)}) as host, connected(host, timeout="0.3s") as client:
         with structlog.testing.capture_logs() as logs:
             (verdict,) = await client.deliver(copy())
     assert verdict.temporary

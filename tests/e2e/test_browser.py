@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.harness import tracepost
+from tests.e2e.harness import eventually, tracepost
 from tests.e2e.test_main_job import kept
 
 CHROMIUM = shutil.which("chromium")
@@ -109,6 +109,7 @@ def test_each_link_leads_where_it_led(tmp_path, site, browser, charset):
         with smtplib.SMTP("127.0.0.1", service.smtp_port) as client:
             mail = head.encode() + b"Content-Transfer-Encoding: 8bit\r\n\r\n" + html + b"\r\n"
             client.sendmail("news@example.com", ["ann@example.net"], mail)
+        eventually(service.settled)
         tracked = kept(service)[0].partition(b"\r\n\r\n")[2]
         assert tracked.count(b"/c/") == len(hrefs)
         Site.pages["/before"], Site.pages["/after"] = (html, charset), (tracked, charset)

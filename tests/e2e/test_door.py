@@ -37,7 +37,7 @@ def test_a_mail_from_a_user_by_tls_is_tracked_and_sent(tmp_path, mode):
             assert refused.value.recipients["ann@example.net"][0] == 530
             smtp.login("shop", "secret word")
             smtp.sendmail("news@example.com", ["ann@example.net"], MAIL)
-        (kept,) = eventually(lambda: list((tmp_path / "data" / "sandbox").glob("*.eml")))
+        (kept,) = eventually(lambda: list((tmp_path / "data" / "sandbox").glob("[!.]*.eml")))
     content = kept.read_bytes()
     assert b" with ESMTPSA id " in content
     assert b'href="http://track.test/c/' in content

@@ -60,9 +60,10 @@ def service(tmp_path_factory):
 
 
 def delivered(service: Tracepost, act) -> list[bytes]:
-    """What newly stands in the sandbox once ``act`` has run."""
+    """What newly stands in the sandbox once ``act`` has run and nothing waits any more."""
     before = len(kept(service))
     act()
+    eventually(service.settled)
     return kept(service)[before:]
 
 
@@ -112,7 +113,7 @@ def test_each_recipient_has_links_of_its_own(service):
     for link in links:
         service.web.get(link, headers={"User-Agent": BROWSER})
     row = service.message("<three@example.com>")
-    assert (row["recipients"], row["clicks"], row["unique_clicks"]) == (3, 3, 3)
+    assert (row["recipients"], row["sent"], row["clicks"], row["unique_clicks"]) == (3, 3, 3, 3)
 
 
 def test_bcc_never_leaves(service):

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,8 +25,8 @@ class Message:
 @dataclass
 class Script:
     """What to do at a stage: a ``reply`` in place of the usual one, or ``drop``, ``reset``, ``hang``, ``trickle`` (the
-    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line and
-    says whether it holds; ``times`` is how often, None for ever."""
+    usual one, octet by octet, ``pace`` seconds apart), ``sip`` (read the body so). ``when`` sees the command's line,
+    that of MAIL from DATA on, and says whether it holds; ``times`` is how often, None for ever."""
 
     act: str
     when: Callable[[bytes], bool] = lambda line: True
@@ -35,11 +36,15 @@ class Script:
 
 @dataclass
 class FakeSmarthost:
-    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
+    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. Of several scripts
+    for a stage, the first that holds is followed. ``window`` is how many
     octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
-    ``hasty`` host says 354 where it took no recipient."""
+    ``hasty`` host says 354 where it took no recipient. ``received`` are also those whole mails that it then did not
+    take; ``delays`` are waits before the answer, by stage, in seconds; ``acted``: when scripts were followed, by stage,
+    in seconds of the monotonic clock. Connections are refused until it is ``listening``, or told to ``listen``; it does
+    so on ``bound``, else on a port of its own."""
 
-    script: dict[str, Script] = field(default_factory=dict)
+    script: dict[str, Script | list[Script]] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
     pipelining: bool = True
     hasty: bool = False
@@ -48,7 +53,12 @@ class FakeSmarthost:
     users: dict[bytes, bytes] = field(default_factory=dict)
     mechanisms: bytes = b"PLAIN LOGIN"
     window: int | None = None
+    listening: bool = True
+    bound: socket.socket | None = None
+    delays: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+    received: list[Message] = field(default_factory=list)
+    acted: list[tuple[str, float]] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     ahead: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -58,17 +68,26 @@ class FakeSmarthost:
 
     async def __aenter__(self) -> FakeSmarthost:
         self._tasks: set[asyncio.Task[None]] = set()
-        listening = socket.create_server(("127.0.0.1", 0))
+        self._socket = self.bound or bound()
         if self.window is not None:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
-        self._server = await asyncio.start_server(
-            self._client, sock=listening, limit=self.window or 1 << 20, ssl=self.tls if self.implicit else None
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
+        self.port = self._socket.getsockname()[1]
+        self._server: asyncio.Server | None = None
+        if self.listening:
+            await self.listen()
         return self
 
+    async def listen(self) -> None:
+        """Take connections."""
+        tls = self.tls if self.implicit else None
+        self._server = await asyncio.start_server(
+            self._client, sock=self._socket, limit=self.window or 1 << 20, ssl=tls
+        )
+
     async def __aexit__(self, *error: object) -> None:
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -88,6 +107,13 @@ class FakeSmarthost:
             self.open_now -= 1
             self._tasks.discard(task)
             writer.close()
+
+
+def bound() -> socket.socket:
+    """A socket with a port of its own, where connections are refused until somebody listens."""
+    found = socket.socket()
+    found.bind(("127.0.0.1", 0))
+    return found
 
 
 class _Gone(ConnectionError):
@@ -114,14 +140,22 @@ class _Dialogue:
             else:
                 await handler(line)
 
+    def script(self, stage: str, line: bytes) -> Script | None:
+        """What holds at a stage."""
+        found = self.host.script.get(stage, [])
+        scripts = found if isinstance(found, list) else [found]
+        return next((each for each in scripts if each.times != 0 and each.when(line)), None)
+
     async def say(self, stage: str, line: bytes, usual: bytes) -> bytes:
         """Answer at a stage; gives what was answered."""
-        script = self.host.script.get(stage)
-        if script is None or not script.when(line) or script.times == 0:
+        await asyncio.sleep(self.host.delays.get(stage, 0.0))
+        script = self.script(stage, line)
+        if script is None:
             await self.write(usual)
             return usual
         if script.times is not None:
             script.times -= 1
+        self.host.acted.append((stage, time.monotonic()))
         if script.act == "drop":
             raise _Gone
         if script.act == "reset":
@@ -182,20 +216,35 @@ class _Dialogue:
         if self.mail is None or not (self.recipients or self.host.hasty):
             await self.write(b"503 5.5.1 MAIL and RCPT first")
             return
-        if not (await self.say("data", line, b"354 go on")).startswith(b"354"):
+        about = b"MAIL FROM:" + self.mail if self.mail is not None else b""
+        if not (await self.say("data", about, b"354 go on")).startswith(b"354"):
             return
-        content = await self.body()
-        reply = await self.say("after", line, b"250 2.0.0 Ok: taken")
-        if reply.startswith(b"2"):
-            self.host.messages.append(Message(self.mail, self.recipients, content))
+        spoken = await self.amid(about)
+        message = Message(self.mail or b"", self.recipients, await self.body(about))
+        if not spoken:
+            self.host.received.append(message)
+            if (await self.say("after", about, b"250 2.0.0 Ok: taken")).startswith(b"2"):
+                self.host.messages.append(message)
         self.mail, self.recipients = None, []
 
-    async def body(self) -> bytes:
-        script = self.host.script.get("body")
+    async def amid(self, about: bytes) -> bool:
+        """Misbehave when a part of the content is there; True where that was by a reply, which is then the last word on
+        the mail."""
+        script = self.script("body", about)
+        if script is None or script.act == "sip":
+            return False
+        await self.reader.read(100)
+        try:
+            await self.say("body", about, b"")
+        except _Gone:
+            if script.act.startswith("421"):
+                await self.reader.read(-1)  # closed with octets unread, the client would get a reset in its place
+            raise
+        return True
+
+    async def body(self, about: bytes) -> bytes:
+        script = self.script("body", about)
         pace = script.pace if script is not None and script.act == "sip" else 0.0
-        if script is not None and script.times != 0 and not pace:
-            await self.reader.read(100)
-            await self.say("body", b"", b"")
         buffer = bytearray(b"\r\n")
         while True:
             at = max(0, len(buffer) - 4)

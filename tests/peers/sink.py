@@ -23,7 +23,7 @@ def sink() -> Iterator[FakeSmarthost]:
         asyncio.run_coroutine_threadsafe(work, loop).result(10)
 
     # It asserts that nothing comes behind the data; without PIPELINING no server sends its QUIT along.
-    host = FakeSmarthost(extensions=("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000"))
+    host = FakeSmarthost(pipelining=False)
     run(host.__aenter__())
     try:
         yield host

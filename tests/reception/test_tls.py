@@ -297,20 +297,23 @@ async def test_auth_is_for_tls_where_the_client_is_not_local(pair, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mode", "log_in", "word"),
+    ("mode", "greeting", "log_in", "word"),
     [
-        ("starttls", False, "ESMTPS"),
-        ("starttls", True, "ESMTPSA"),
-        ("implicit", True, "ESMTPSA"),
-        (None, True, "ESMTPA"),
+        ("starttls", b"EHLO", False, "ESMTPS"),
+        ("starttls", b"EHLO", True, "ESMTPSA"),
+        ("implicit", b"EHLO", True, "ESMTPSA"),
+        ("implicit", b"HELO", False, "SMTP"),
+        (None, b"EHLO", True, "ESMTPA"),
+        (None, b"EHLO", False, "ESMTP"),
+        (None, b"HELO", False, "SMTP"),
     ],
 )
-async def test_received_says_how_it_came(pair, mode, log_in, word):
+async def test_received_says_how_it_came(pair, mode, greeting, log_in, word):
     options = {"tls": {**pair, "mode": mode}} if mode else {}
-    octets = b"EHLO me\r\n" + (b"AUTH PLAIN " + ANN + b"\r\n" if log_in else b"") + MAIL + b"x\r\n.\r\n"
+    octets = greeting + b" me\r\n" + (b"AUTH PLAIN " + ANN + b"\r\n" if log_in else b"") + MAIL + b"x\r\n.\r\n"
     async with server(auth={"users": USERS}, **options) as (running, taken):
         await (talk_secure if mode else talk)(running, octets)
-    trace = trace_headers(taken[0], taken[0].content, "relay.test", new_id(0.0), 0.0)
+    trace = trace_headers(taken[0], "relay.test", new_id(0.0), 0.0)
     assert f" with {word} id ".encode() in trace
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
 from relay.rewriting import html, message
 from relay.rewriting.instrument import scan
+from relay.rewriting.sevenbit import to_seven_bit
 from tests.rewriting.judge import OPTIONS, never
 
 HTML = b"Content-Type: text/html; charset=utf-8\r\n\r\n"
@@ -94,3 +96,18 @@ def test_bare_line_ends_in_quoted_printable():
     head = HTML.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
     found = timed(2, lambda: scan(head + b"x" + b"\r\n" * 8_000_000, OPTIONS, never))
     assert found.pixels
+
+
+@pytest.mark.parametrize("encoding", [b"8bit", b"quoted-printable"])
+@pytest.mark.parametrize(
+    "piece", [b"a\xe9", b"\xe9", b"\r\n", b" \r\n", b"\n", b"-", b"a", b"=", b"\xe9\r\n--", b"\xe9=\r\n"]
+)
+def test_seven_bits(piece, encoding):
+    head = HTML.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: " + encoding + b"\r\n\r\n")
+    mail = head + b"\xe9" + piece * (4 * MILLION // len(piece))
+    timed(4, lambda: to_seven_bit(mail))
+    tracemalloc.start()
+    to_seven_bit(mail)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * len(mail)
