@@ -328,6 +328,12 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
     return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
 
 
+def opt_out_url(config: Config, sender: str) -> str | None:
+    """Where people go after an opt-out from a sender: what the first entry for its address says. An entry for an AUTH
+    user is not found so, since an address does not tell who sent."""
+    return next((each.opt_out_url for each in config.senders if each.matches(sender, None)), None)
+
+
 def _too_few_connections(config: Config) -> Iterator[Problem]:
     """The relay processes share a smarthost's connections, and none can do without one."""
     workers = config.relay.workers or os.cpu_count() or 1

@@ -19,7 +19,6 @@ NOT_BUILT = (
     "tracker.webhooks",
     "senders.*.attribution",
     "senders.*.mirror_page",
-    "senders.*.opt_out_url",
     "senders.*.signed_mail",
     "senders.*.dkim",
     "senders.*.bounces",

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from relay.config import Config
+from relay.config import Config, opt_out_url
 from relay.queueing import SpoolCollector
 from relay.settings import Settings
 from relay.supervisor import Life
@@ -62,15 +62,19 @@ class Web:
             recorder.registry.register(SpoolCollector(self._settings.config.data_dir))
             await recorder.start()
             stack.push_async_callback(recorder.stop)
-            app = create_app(config, keyring, self._store, recorder, time.time, self._readiness, self._sample, gate)
+            shared = (self._store, recorder, time.time, self._readiness, self._sample, gate)
+            app = create_app(config, keyring, *shared, self._onward)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:
-                admin = create_admin_app(config, self._store, recorder, time.time, self._readiness, self._sample, gate)
+                admin = create_admin_app(config, *shared)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
             reloading = asyncio.create_task(self._reload_forever(life, gate), name="reload")
             await life.stop.wait()
             reloading.cancel()
+
+    def _onward(self, sender: str) -> str | None:
+        return opt_out_url(self._settings.config, sender)
 
     async def _reload_forever(self, life: Life, gate: Gate) -> None:
         while True:

@@ -11,9 +11,16 @@ import json
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from tracker.model import Accepted, Fact, Hit, Outcome
+from tracker.model import Accepted, Fact, Hit, NoMailbox, OptedIn, OptedOut, Outcome
 
-_LETTERS: dict[type[Fact], bytes] = {Accepted: b"a", Outcome: b"o", Hit: b"h"}
+_LETTERS: dict[type[Fact], bytes] = {
+    Accepted: b"a",
+    Outcome: b"o",
+    Hit: b"h",
+    OptedOut: b"u",
+    OptedIn: b"i",
+    NoMailbox: b"n",
+}
 _ADAPTERS: dict[bytes, TypeAdapter[Fact]] = {letter: TypeAdapter(kind) for kind, letter in _LETTERS.items()}
 
 

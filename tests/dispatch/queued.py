@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,9 @@ class Letter:
         people = tuple(Recipient(each.ordinal, each.address) for each in self.mail.recipients)
         about: tuple[Any, ...] = ("<m@example.com>", "news@example.com", "Spring", None, None, {})
         return Accepted(self.mail.id, *about, self.mail.accepted_at, True, None, True, people, ())
+
+    def suppressed(self, targets: Sequence[Target]) -> Mapping[int, str]:
+        return {}
 
     def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
         return [tuple(targets)] if self.together or not self.mail.profile else [(each,) for each in targets]

@@ -33,7 +33,7 @@ class Metrics:
         self.hits = Counter("hits", "Requests on tracked links and pixels", ["event", "class"], registry=registry)
         self.hits_lost = Counter("hits_lost", "Hits that were given up and will never be counted", registry=registry)
         self.facts_lost = Counter(
-            "relay_facts_lost", "Relay records that were given up before they reached the store", registry=registry
+            "relay_facts_lost", "Relay records and opt-outs that were given up", registry=registry
         )
         self.hits_late = Counter("hits_late", "Hits answered before they were on disk", registry=registry)
         self.store_errors = Counter("store_errors", "Batches that the store did not take", registry=registry)
@@ -100,12 +100,16 @@ class Recorder:
         """Keep a hit; returns once it is on disk, after ``limits.patience`` at most, at once while the store is away.
         Never raises."""
         self.metrics.hits.labels(hit.event, (hit.verdict or classify(hit)).cls.value).inc()
+        await self.keep(hit)
+
+    async def keep(self, fact: Fact) -> None:
+        """Keep one fact for the store; returns when ``hit`` would. Never raises."""
         if self._failing or self._loop is None:
             self.metrics.hits_late.inc()
-            self._put([(hit, None)])
+            self._put([(fact, None)])
             return
         done = self._loop.create_future()
-        self._put([(hit, done)])
+        self._put([(fact, done)])
         timer = self._loop.call_later(self._limits.patience, self._give_up_waiting, done)
         try:
             await done

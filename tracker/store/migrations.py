@@ -1,11 +1,12 @@
 """The tables of the SQLite store, step by step; safe to run any number of times and by several processes at once.
 
-Every primary key begins with the message's id, a UUIDv7 made by whoever accepted the message: no sequences. Counters
-live beside what they count and change in the transaction of the event.
+Every primary key begins with the message's id, a UUIDv7 made by whoever accepted the message, or with the sender: no
+sequences. Counters live beside what they count and change in the transaction of the event.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from sqlite_utils import Database
@@ -70,7 +71,34 @@ def _first(db: Database) -> None:
         db.conn.execute(f"CREATE INDEX {name} ON {table} ({columns})")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first,)
+def _second(db: Database) -> None:
+    """The suppression list and saved link types. Marks are keyed hashes of addresses, so that an address can be
+    forgotten and its opt-out still holds; what is removed stays as a tombstone, for those who follow the changes."""
+    db.conn.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+    db.conn.execute("INSERT INTO meta VALUES ('address_key', ?)", [secrets.token_bytes(32)])
+    db.conn.execute(
+        "CREATE TABLE suppressions (sender TEXT, mark BLOB, kind TEXT, address TEXT COLLATE NOCASE,"
+        " reason TEXT NOT NULL, since REAL NOT NULL, decided_at REAL NOT NULL, standing INTEGER NOT NULL,"
+        " changed INTEGER NOT NULL, PRIMARY KEY (sender, mark, kind)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE opt_outs (message TEXT, who BLOB, at REAL NOT NULL, standing INTEGER NOT NULL,"
+        " PRIMARY KEY (message, who)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE link_types (sender TEXT, url TEXT, type TEXT, since REAL NOT NULL, changed INTEGER NOT NULL,"
+        " PRIMARY KEY (sender, url)) WITHOUT ROWID"
+    )
+    for table, columns in (
+        ("suppressions", "changed"),
+        ("suppressions", "mark"),
+        ("suppressions", "since"),
+        ("link_types", "changed"),
+    ):
+        db.conn.execute(f"CREATE INDEX {table}_{columns} ON {table} ({columns})")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second)
 """One function a version, in order; a step that was released is never changed."""
 
 
