@@ -15,6 +15,7 @@ from uuid import UUID
 from relay.reception.senders import REMOVED_HEADERS, Profile
 from relay.rewriting import message
 from relay.rewriting.instrument import MAX_LINKS, Options, Scan, scan
+from relay.rewriting.signature import FIELDS
 from tracker.errors import BadToken
 from tracker.model import Link
 from tracker.tokens import Click, Keyring, Mirror, Open, OptOut
@@ -28,13 +29,15 @@ _PURPOSES: dict[str, Any] = {"o": Open, "c": Click, "u": OptOut, "m": Mirror}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done with one mail. ``mail`` is what came, less the headers that never leave; ``scan`` is None
-    where the mail is not even looked at; ``reason`` says why nothing is tracked, None where something is."""
+    """What will be done with one mail. ``mail`` is what came, less the headers that do not leave; ``scan`` is None
+    where the mail is not even looked at; ``reason`` says why nothing is tracked, None where something is. ``signs``:
+    every copy gets a signature of ours (DKIM)."""
 
     mail: bytes
     profile: Profile
     scan: Scan | None
     reason: str | None
+    signs: bool = False
 
     @property
     def instrumented(self) -> bool:
@@ -68,18 +71,26 @@ class Plan:
 def plan(content: bytes, profile: Profile, keyring: Keyring) -> Plan:
     """Decide what to do with a mail. Never raises for anything that a mail can hold."""
     mail = message.remove(content, REMOVED_HEADERS)
+    signs = profile.dkim and (profile.signed_mail != "skip" or message.get(mail, FIELDS[0]) is None)
+    if profile.signed_mail == "resign":
+        mail = message.remove(mail, FIELDS)
     if profile.reason is not None:
-        return Plan(mail, profile, None, profile.reason)
+        return Plan(mail, profile, None, profile.reason, signs)
 
     def measure(target: str) -> int:
         longest = Click(UUID(int=0), MOST_RECIPIENTS, MAX_LINKS, target)
         return len(f"{profile.tracking_url}/c/{keyring.seal(longest, profile.key)}")
 
     options = Options(
-        profile.tracking_url, profile.open_tracking, profile.click_tracking, measure, shared=profile.shared
+        profile.tracking_url,
+        profile.open_tracking,
+        profile.click_tracking,
+        measure,
+        shared=profile.shared,
+        signed=profile.signed_mail != "skip",
     )
     found = scan(mail, options, ours(keyring))
-    return Plan(mail, profile, found, None if found.instrumented else found.reason or "tracking_off")
+    return Plan(mail, profile, found, None if found.instrumented else found.reason or "tracking_off", signs)
 
 
 def ours(keyring: Keyring) -> Callable[[str], bool]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relay.dispatch.envelope import Copy, Target
+import structlog
+
+from relay.dispatch.envelope import Copy, Sign, Target
 from relay.dispatch.mail import Mail
 from relay.instrumenting import Plan, plan
 from relay.reception.senders import thaw
@@ -17,17 +19,20 @@ from relay.settings import Settings
 from tracker.model import Accepted, Recipient
 from tracker.tokens import Keyring
 
+log = structlog.get_logger()
+
 MOST_TOGETHER = 100
 """Recipients of one transaction: as many as every host must take (RFC 5321 section 4.5.3.1.8)."""
 
 
 class PreparedMail:
-    """A mail, scanned; ``plan`` is None for a mail of our own, which goes as it is."""
+    """A mail, scanned; ``decided`` is None for a mail of our own, which goes as it is. ``sign`` signs its copies."""
 
-    def __init__(self, mail: Mail, decided: Plan | None, keyring: Keyring) -> None:
+    def __init__(self, mail: Mail, decided: Plan | None, keyring: Keyring, sign: Sign | None = None) -> None:
         self._mail = mail
         self._plan = decided
         self._keyring = keyring
+        self._sign = sign
 
     @property
     def accepted(self) -> Accepted | None:
@@ -51,15 +56,31 @@ class PreparedMail:
             return Copy(mail.reverse_path, targets, mail.trace + mail.content, mail.options)
         plain = mail.trace + decided.mail
         if not decided.instrumented:
-            return Copy(mail.reverse_path, targets, plain, mail.options)
+            return Copy(mail.reverse_path, targets, plain, mail.options, sign=self._sign)
         content = decided.copy_for(targets[0].ordinal if self.apart else None, mail.id, self._keyring)
-        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, original=plain)
+        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, plain, self._sign)
 
 
 def prepare(mail: Mail, settings: Settings) -> PreparedMail:
     """Scan a mail. Never raises for anything that a mail can hold."""
-    keyring = settings.keyring
-    return PreparedMail(mail, plan(mail.content, thaw(mail.profile), keyring) if mail.profile else None, keyring)
+    if not mail.profile:
+        return PreparedMail(mail, None, settings.keyring)
+    decided = plan(mail.content, thaw(mail.profile), settings.keyring)
+    return PreparedMail(mail, decided, settings.keyring, sign_of(mail, decided, settings))
+
+
+def sign_of(mail: Mail, decided: Plan, settings: Settings) -> Sign | None:
+    """What signs the copies of a mail, None where none is signed. It always gives the same signature, by the key that
+    its sender has now."""
+    if not decided.signs:
+        return None
+    signer = settings.signers.get(decided.profile.route or "", unsigned)
+    return lambda content: signer(content, mail.accepted_at)
+
+
+def unsigned(mail: bytes, at: float) -> None:
+    """The signer of a sender who has lost the key since."""
+    log.warning("a mail goes unsigned", reason="its sender has no key any more")
 
 
 def accepted(mail: Mail, decided: Plan) -> Accepted:

@@ -26,8 +26,6 @@ NOT_BUILT = (
     "senders.*.list_unsubscribe",
     "senders.*.mirror_page",
     "senders.*.opt_out_url",
-    "senders.*.signed_mail",
-    "senders.*.dkim",
     "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""

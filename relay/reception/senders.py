@@ -42,8 +42,9 @@ class Profile:
 
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
-    what the message itself asks for. ``shared``: one copy goes to all recipients. ``reason`` says why the mail is not
-    even scanned; ``notes`` names header values that could not be understood.
+    what the message itself asks for. ``shared``: one copy goes to all recipients. ``signed_mail`` says what becomes of
+    mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves is signed by us. ``reason`` says why
+    the mail is not even scanned; ``notes`` names header values that could not be understood.
     """
 
     sender: str
@@ -59,6 +60,8 @@ class Profile:
     category: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     shared: bool = False
+    signed_mail: str = "skip"
+    dkim: bool = False
     notes: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -95,6 +98,8 @@ def profile_for(
         mailing=readable(header("X-Track-Mailing") or "") or None,
         category=_category(header("X-Track-Category"), notes),
         metadata=_metadata(header("X-Track-Metadata"), notes),
+        signed_mail=settings.signed_mail if settings is not None else "skip",
+        dkim=settings is not None and settings.dkim is not None,
         notes=tuple(notes),
         reason="no_profile" if settings is None else None if reverse_path else "null_reverse_path",
     )

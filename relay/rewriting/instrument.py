@@ -34,13 +34,15 @@ _SPECIAL = re.compile(r"[&\"'<>\s]")
 class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
     tracked URL for a target, and is asked where an upper bound of it is over the limit. ``shared``: one copy goes to
-    all recipients, so that links which are one recipient's own stay untouched."""
+    all recipients, so that links which are one recipient's own stay untouched. ``signed``: mail that its app signed
+    (DKIM) is worked on too."""
 
     tracking_url: str
     open_tracking: bool
     click_tracking: bool
     measure: Callable[[str], int] | None = None
     shared: bool = False
+    signed: bool = False
 
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
@@ -136,7 +138,7 @@ class _Scanner:
 
     def run(self) -> Scan:
         raw = self.raw
-        structure = message.parse(raw)
+        structure = message.parse(raw, signed=self.options.signed)
         if structure.reason:
             raise _Skip(structure.reason)
         if _has_pgp(raw, structure.parts):

@@ -24,8 +24,6 @@ VALUES = {
     "senders.*.list_unsubscribe": "true",
     "senders.*.mirror_page": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
-    "senders.*.signed_mail": "break",
-    "senders.*.dkim": "{domain: a.test, selector: s, key_file: k}",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 
