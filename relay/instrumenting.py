@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from relay.rewriting import message
 from relay.rewriting.instrument import MAX_LINKS, Options, Scan, scan
 from relay.rewriting.signature import FIELDS
 from tracker.errors import BadToken
+from tracker.mirror import Document
 from tracker.model import Link
 from tracker.tokens import Click, Keyring, Mirror, Open, OptOut
 
@@ -54,6 +55,12 @@ class Plan:
         """What was skipped or not understood."""
         return self.profile.notes + (self.scan.notes if self.scan is not None else ())
 
+    @property
+    def document(self) -> Document | None:
+        """The HTML for the mirror page, None where none is kept."""
+        found = self.scan.document if self.scan is not None else None
+        return None if found is None else replace(found, key=self.profile.key)
+
     def copy_for(self, recipient: int | None, id: UUID, keyring: Keyring) -> bytes:
         """The copy of one recipient, by ordinal, or with None the copy that all of them share, whose hits hold none;
         the same arguments always give the same bytes, also once the keyring has a newer key."""
@@ -88,6 +95,7 @@ def plan(content: bytes, profile: Profile, keyring: Keyring) -> Plan:
         measure,
         shared=profile.shared,
         signed=profile.signed_mail != "skip",
+        keep=profile.mirror_page,
     )
     found = scan(mail, options, ours(keyring))
     return Plan(mail, profile, found, None if found.instrumented else found.reason or "tracking_off", signs)

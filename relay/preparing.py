@@ -16,7 +16,8 @@ from relay.instrumenting import Plan, plan
 from relay.reception.senders import thaw
 from relay.rewriting import message
 from relay.settings import Settings
-from tracker.model import Accepted, Recipient
+from tracker.mirror import pack
+from tracker.model import Accepted, MirrorPage, Recipient
 from tracker.tokens import Keyring
 
 log = structlog.get_logger()
@@ -26,9 +27,18 @@ MOST_TOGETHER = 100
 
 
 class PreparedMail:
-    """A mail, scanned; ``decided`` is None for a mail of our own, which goes as it is. ``sign`` signs its copies."""
+    """A mail, scanned; ``decided`` is None for a mail of our own, which goes as it is. ``sign`` signs its copies;
+    ``page`` is what its mirror page needs, if it has one and the store was not told yet."""
 
-    def __init__(self, mail: Mail, decided: Plan | None, keyring: Keyring, sign: Sign | None = None) -> None:
+    def __init__(
+        self,
+        mail: Mail,
+        decided: Plan | None,
+        keyring: Keyring,
+        sign: Sign | None = None,
+        page: MirrorPage | None = None,
+    ) -> None:
+        self.page = page
         self._mail = mail
         self._plan = decided
         self._keyring = keyring
@@ -66,7 +76,14 @@ def prepare(mail: Mail, settings: Settings) -> PreparedMail:
     if not mail.profile:
         return PreparedMail(mail, None, settings.keyring)
     decided = plan(mail.content, thaw(mail.profile), settings.keyring)
-    return PreparedMail(mail, decided, settings.keyring, sign_of(mail, decided, settings))
+    page = None if mail.recorded else page_of(mail, decided)
+    return PreparedMail(mail, decided, settings.keyring, sign_of(mail, decided, settings), page)
+
+
+def page_of(mail: Mail, decided: Plan) -> MirrorPage | None:
+    """What the mirror page of a mail needs, None where it has none."""
+    document = decided.document
+    return None if document is None else MirrorPage(mail.id, mail.accepted_at, pack(document))
 
 
 def sign_of(mail: Mail, decided: Plan, settings: Settings) -> Sign | None:

@@ -236,7 +236,8 @@ class Proxy:
             Outcome(mail.id, recipient.ordinal, Status.BOUNCED, now, f"{reply.code} {reply.enhanced} {reply.line}")
             for recipient, (_, reply) in zip(more, self._refused, strict=True)
         ]
-        return [replace(known, recipients=known.recipients + more), *refusals]
+        page: list[Fact] = [] if prepared.page is None else [prepared.page]
+        return [replace(known, recipients=known.recipients + more), *page, *refusals]
 
     def _hosts(self, route: str) -> Host:
         return cast(Host, self._delivery.lane(route).carrier)

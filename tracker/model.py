@@ -122,7 +122,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open.
+    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open and -1 where it is
+    not known by which of the mail's links the reader came.
     ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
     ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
 
@@ -141,4 +142,13 @@ class Hit:
     verdict: Verdict | None = None
 
 
-Fact = Accepted | Outcome | Hit
+@dataclass(frozen=True, slots=True)
+class MirrorPage:
+    """The HTML of a message accepted ``at`` (seconds since the epoch), as ``tracker.mirror`` packs it."""
+
+    message: UUID
+    at: float
+    content: bytes
+
+
+Fact = Accepted | Outcome | Hit | MirrorPage

@@ -43,8 +43,9 @@ class Profile:
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
     what the message itself asks for. ``shared``: one copy goes to all recipients. ``signed_mail`` says what becomes of
-    mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves is signed by us. ``reason`` says why
-    the mail is not even scanned; ``notes`` names header values that could not be understood.
+    mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves is signed by us. ``mirror_page``: the
+    HTML is kept even where no link leads to it. ``reason`` says why the mail is not even scanned; ``notes`` names
+    header values that could not be understood.
     """
 
     sender: str
@@ -62,6 +63,7 @@ class Profile:
     shared: bool = False
     signed_mail: str = "skip"
     dkim: bool = False
+    mirror_page: bool = False
     notes: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -100,6 +102,7 @@ def profile_for(
         metadata=_metadata(header("X-Track-Metadata"), notes),
         signed_mail=settings.signed_mail if settings is not None else "skip",
         dkim=settings is not None and settings.dkim is not None,
+        mirror_page=settings is not None and settings.mirror_page,
         notes=tuple(notes),
         reason="no_profile" if settings is None else None if reverse_path else "null_reverse_path",
     )

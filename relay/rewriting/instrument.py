@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from relay.rewriting import html, lines, links, message, page
+from relay.rewriting import html, keeping, lines, links, message, page
 from relay.rewriting.charsets import Charset, charset_of
+from relay.rewriting.keeping import Leaf, Place
 from relay.rewriting.message import Part
 from relay.rewriting.quoted import Quoted
 from relay.rewriting.transfers import Base64, Edit, Plain, Template, Transfer
+from tracker.mirror import Document, Kind, Splice
 from tracker.model import Link, LinkType
 
 MAX_URL = 2000
@@ -35,7 +37,7 @@ class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
     tracked URL for a target, and is asked where an upper bound of it is over the limit. ``shared``: one copy goes to
     all recipients, so that links which are one recipient's own stay untouched. ``signed``: mail that its app signed
-    (DKIM) is worked on too."""
+    (DKIM) is worked on too; ``keep``: the HTML is wanted for a mirror page even where no link asks for one."""
 
     tracking_url: str
     open_tracking: bool
@@ -43,6 +45,7 @@ class Options:
     measure: Callable[[str], int] | None = None
     shared: bool = False
     signed: bool = False
+    keep: bool = False
 
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
@@ -62,7 +65,7 @@ class _Hole:
 class Scan:
     """What was found in a mail, and the mail ready for rendering. ``links``: every link in order, tracked or not;
     ``pixels``: whether a pixel will be added; ``instrumented``: whether anything will change; ``reason``: why not;
-    ``notes``: parts left out and why."""
+    ``notes``: parts left out and why; ``document``: the HTML, where it is to be kept."""
 
     links: tuple[Link, ...]
     pixels: bool
@@ -71,6 +74,7 @@ class Scan:
     notes: tuple[str, ...]
     raw: bytes
     pieces: tuple[bytes | _Hole, ...] = ()
+    document: Document | None = None
 
     def render(self, click: Callable[[Link], str], pixel: str) -> bytes:
         """The copy of one recipient: ``click`` gives the absolute tracked URL of a link, ``pixel`` is the pixel's URL.
@@ -128,12 +132,23 @@ class _Candidate:
     end: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An HTML leaf as it was read."""
+
+    text: str
+    charset: Charset
+    page: page.Page
+    candidates: list[_Candidate]
+
+
 class _Scanner:
     def __init__(self, raw: bytes, options: Options, is_ours: Callable[[str], bool]) -> None:
         self.raw, self.options, self.is_ours = raw, options, is_ours
         self.links: list[Link] = []
         self.notes: list[str] = []
         self.reasons: list[str] = []
+        self.leaves: list[_Read | Part] = []
         self.pixels = False
 
     def run(self) -> Scan:
@@ -152,7 +167,30 @@ class _Scanner:
                 at = part.end
         pieces.append(raw[at:])
         reason = None if pieces[1:] else self._reason()
-        return Scan(tuple(self.links), self.pixels, bool(pieces[1:]), reason, tuple(self.notes), raw, tuple(pieces))
+        document = self._document(structure.parts)
+        changed = bool(pieces[1:])
+        return Scan(tuple(self.links), self.pixels, changed, reason, tuple(self.notes), raw, tuple(pieces), document)
+
+    def _document(self, parts: tuple[Part, ...]) -> Document | None:
+        """The HTML for the mirror page, from what was read already; None where nobody wants it."""
+        mirrored = any(link.type is LinkType.MIRROR for link in self.links)
+        if not self.leaves or not (mirrored or self.options.keep):
+            return None
+        leaves = [
+            keeping.leaf_as_it_is(each, self.raw[each.start : each.end]) if isinstance(each, Part) else self._leaf(each)
+            for each in self.leaves
+        ]
+        return replace(keeping.document(self.raw, parts, leaves), tracking_url=self.options.tracking_url)
+
+    def _leaf(self, read: _Read) -> Leaf:
+        """A leaf with its tracked links cut out, and pixels of ours that it came with, which are not to be loaded."""
+        hrefs = [(each.anchor.href, each.link) for each in read.candidates if each.link.tracked]
+        places = [
+            Place(href.value_start, href.value_end, Splice(Kind.CLICK, link.target, link.position, link.type))
+            for href, link in hrefs
+        ]
+        places += [Place(*span, None) for span in read.page.images if self._is_pixel(read.text, *span)]
+        return Leaf(read.text, read.charset, sorted(places, key=lambda place: place.start))
 
     def _reason(self) -> str:
         """Why nothing changes: what kept the first HTML part from it, else what there is not."""
@@ -180,6 +218,8 @@ class _Scanner:
             if self.reasons == ["no_html"]:
                 self.reasons.clear()
             self.reasons.append(str(skip))
+            if part.type == "text/html" and not part.opaque:
+                self.leaves.append(part)
             return None
 
     def _html(self, part: Part) -> _Hole | None:
@@ -202,13 +242,17 @@ class _Scanner:
         if edits and template is None:
             raise _Skip("encoding_not_exact")
         self.links += [each.link for each in candidates]
+        self.leaves.append(_Read(text, charset, found, candidates))
         if template is None:
             return None
         self.pixels = self.pixels or any(edit.index == 0 for edit in edits)
         return _Hole(template, charset)
 
     def _has_pixel(self, text: str, found: page.Page) -> bool:
-        return any(self.is_ours(links.url_of(text[start:end])) for start, end in found.images if end - start > 20)
+        return any(self._is_pixel(text, start, end) for start, end in found.images)
+
+    def _is_pixel(self, text: str, start: int, end: int) -> bool:
+        return end - start > 20 and self.is_ours(links.url_of(text[start:end]))
 
     def _candidates(self, text: str, found: page.Page, charset: Charset) -> list[_Candidate]:
         encoding = links.query_encoding(charset)
