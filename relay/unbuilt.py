@@ -15,7 +15,6 @@ NOT_BUILT = (
     "tracker.well_known",
     "tracker.retention.events",
     "tracker.retention.recipients",
-    "tracker.retention.mirror_pages",
     "tracker.webhooks",
     "senders.*.text_tracking",
     "senders.*.category",
@@ -24,7 +23,6 @@ NOT_BUILT = (
     "senders.*.visible_urls",
     "senders.*.url_params",
     "senders.*.list_unsubscribe",
-    "senders.*.mirror_page",
     "senders.*.opt_out_url",
     "senders.*.bounces",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -12,8 +12,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tracker import ops
-from tracker.hits.public import PUBLIC_HEADERS, HitRoutes, Receive, Scope, Send
+from tracker.hits.mirrors import MirrorPages
+from tracker.hits.public import PUBLIC_HEADERS, HitRoutes
 from tracker.hits.recorder import Recorder
+from tracker.hits.witness import Receive, Scope, Send, Witness
 from tracker.model import Clock
 from tracker.ops import Readiness
 from tracker.reading.api import Api, problem
@@ -45,7 +47,13 @@ def create_app(
     routes: list[BaseRoute] = [Route("/livez", ops.livez)]
     if config.admin_listen is None:
         routes += _private(config, store, recorder, clock, readiness, sample, gate)
-    return _Door(HitRoutes(config, keyring, recorder, clock), _starlette(routes))
+    witness = Witness(config, clock)
+    kept = config.retention.mirror_pages
+    public: dict[str, Application] = {
+        **dict.fromkeys(HitRoutes.prefixes, HitRoutes(keyring, recorder, witness)),
+        MirrorPages.prefix: MirrorPages(keyring, store, recorder, clock, witness, kept),
+    }
+    return _Door(public, _starlette(routes))
 
 
 def create_admin_app(
@@ -59,7 +67,7 @@ def create_admin_app(
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
     routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate)]
-    return _Door(None, _starlette(routes))
+    return _Door({}, _starlette(routes))
 
 
 def _private(
@@ -104,19 +112,20 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 class _Door:
-    """The outermost application: the hit routes go straight through, and no answer leaves without the headers that
-    every public answer bears."""
+    """The outermost application: ``public`` routes, by how their paths begin (``/c/``), go straight through, and no
+    answer leaves without the headers that every public answer bears."""
 
-    def __init__(self, hits: HitRoutes | None, app: Starlette) -> None:
-        self._hits = hits
+    def __init__(self, public: Mapping[str, Application], app: Starlette) -> None:
+        self._public = public
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._hits is not None and scope["path"].startswith(HitRoutes.prefixes):
-            await self._hits(scope, receive, send)
+        public = self._public.get(scope["path"][:3])
+        if public is not None:
+            await public(scope, receive, send)
             return
 
         async def with_headers(message: Any) -> None:

@@ -13,7 +13,6 @@ VALUES = {
     "tracker.well_known": "folder",
     "tracker.retention.events": "1d",
     "tracker.retention.recipients": "1d",
-    "tracker.retention.mirror_pages": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
     "senders.*.text_tracking": "true",
     "senders.*.category": "marketing",
@@ -22,7 +21,6 @@ VALUES = {
     "senders.*.visible_urls": "skip",
     "senders.*.url_params": "{a: b}",
     "senders.*.list_unsubscribe": "true",
-    "senders.*.mirror_page": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }

@@ -14,7 +14,8 @@ from typing import Any
 from uuid import UUID
 
 from tracker.hits.classify import as_repeat, classify
-from tracker.model import Accepted, Fact, Hit, HitClass, Link, LinkType, Outcome, Status, Verdict
+from tracker.model import Accepted, Fact, Hit, HitClass, Link, LinkType, MirrorPage, Outcome, Status, Verdict
+from tracker.store import pages
 
 _CHUNK = 200
 """Keys a SELECT: three columns each stay under SQLite's smallest limit of 999 variables."""
@@ -31,6 +32,9 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp) -> None:
     for fact in facts:
         if isinstance(fact, Outcome):
             _conclude(db, fact, stamp)
+    for fact in facts:
+        if isinstance(fact, MirrorPage):
+            pages.keep(db, fact)
     hits = {(str(fact.message), str(fact.id)): fact for fact in facts if isinstance(fact, Hit)}
     if hits:
         known = set(_select(db, "SELECT message, id FROM events WHERE (message, id) IN", hits))
@@ -234,7 +238,7 @@ class _Tally:
             touch = self.touches.setdefault((message, hit.recipient, hit.position), [0, None, None])
             verdict = as_repeat(verdict, hit.at, touch[1] if human else touch[2])
         counts = self.messages[(message,)]
-        if hit.event == "click":
+        if hit.event == "click" and hit.position > 0:
             self.bare_links.setdefault((message, hit.position), (hit.url, hit.type.value))
             _ = self.links[(message, hit.position)]
         if hit.recipient is not None:
@@ -249,7 +253,7 @@ class _Tally:
 
     def _tell(self, hit: Hit, human: bool, counts: dict[str, int], first: bool) -> None:
         message, machine = str(hit.message), "" if human else "machine_"
-        if hit.event == "click":
+        if hit.event == "click" and hit.position > 0:
             link = self.links[(message, hit.position)]
             link[f"{machine}clicks"] += 1
             link["unique_clicks"] += first
@@ -277,7 +281,8 @@ def event_type(hit: Hit) -> str:
 
 def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
     signals = json.dumps({"method": hit.method, **hit.headers})
-    what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, hit.position, hit.url)
+    position = hit.position if hit.position >= 0 else None
+    what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
     judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
     return what + judged + (hit.address, hit.agent, signals, None)
 
