@@ -48,13 +48,13 @@ class Acceptance:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
             raise refusal_by(error) from error
+        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
 
     def _refuse_over_limit(self, size: int) -> None:
         limit = self._settings.config.relay.limits.spool
-        self._seat.set_spool(self._delivery.octets)
         if self._seat.spool + size > limit:
             raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
 

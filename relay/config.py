@@ -298,7 +298,8 @@ def load_config(path: Path, environ: Mapping[str, str], only: str | None = None)
 
     def checks(config: Config) -> Iterator[Problem]:
         yield from _wings(config, only)
-        yield from _too_few_connections(config)
+        if only != "tracker":
+            yield from _too_few_connections(config)
         if only != "tracker" and not config.relay.smarthost.host:
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
@@ -320,16 +321,15 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
 
 
 def _too_few_connections(config: Config) -> Iterator[Problem]:
-    """Each worker needs a connection of its own to each smarthost."""
+    """The relay processes share a smarthost's connections, and none can do without one."""
     workers = config.relay.workers or os.cpu_count() or 1
     smarthosts: list[tuple[tuple[str | int, ...], SmarthostConfig | None]] = [
         (("relay", "smarthost"), config.relay.smarthost),
         *((("senders", index, "smarthost"), entry.smarthost) for index, entry in enumerate(config.senders)),
     ]
     for path, smarthost in smarthosts:
-        if smarthost is not None and smarthost.max_connections < workers:
-            sentence = f"must be at least {workers}, since each of so many workers (relay.workers) needs one"
-            yield Problem((*path, "max_connections"), sentence)
+        if smarthost is not None and smarthost.max_connections < workers and smarthost.host != "sandbox":
+            yield Problem((*path, "max_connections"), f"must be at least relay.workers ({workers})")
 
 
 def check_wings(config: Config, only: str | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from relay.dispatch.dsn import shortened
 from relay.dispatch.envelope import Copy, Sign, Target
 from relay.dispatch.mail import Mail
 from relay.instrumenting import Plan, plan
@@ -63,7 +64,8 @@ class PreparedMail:
         """The copy of one batch."""
         mail, decided = self._mail, self._plan
         if decided is None:
-            return Copy(mail.reverse_path, targets, mail.trace + mail.content, mail.options)
+            content = mail.trace + mail.content
+            return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
         plain = mail.trace + decided.mail
         if not decided.instrumented:
             return Copy(mail.reverse_path, targets, plain, mail.options, sign=self._sign)

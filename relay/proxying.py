@@ -205,7 +205,11 @@ class Proxy:
         try:
             await self._spool.accept(mail, True, facts)
         except SpoolError as error:
-            raise refusal_by(error) from error
+            if any(each.state is not State.RELAYED for each in left):
+                raise refusal_by(error) from error
+            # All has gone, and only the notice of that is lost: a 451 would have the mail sent again.
+            log.error("a notice of success cannot be spooled", id=str(mail.id), cause=repr(error.__cause__))
+            return
         self._delivery.take(self._spool, mail, under_way)
 
     def _left(self, mail: Mail, verdicts: Sequence[Verdict], under_way: UnderWay, now: float) -> list[Rcpt]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import socket
 import sys
 import time
@@ -29,6 +30,7 @@ from tracker.units import Address
 log = structlog.get_logger()
 
 STORE_FILE = "tracepost.db"
+_DESCRIPTORS = 65_536
 _TAKEN_SECONDS = 3.0
 """How long an address may still be held by a service that is just ending."""
 
@@ -48,6 +50,7 @@ class Service:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; what is in flight is finished first. Raises OSError where an address is taken
         or ``data_dir`` cannot be written, KeyFileError for a damaged key, StartupError where a process cannot start."""
+        raise_descriptor_limit()
         self._config.data_dir.mkdir(parents=True, exist_ok=True)
         keys_of(self._config)  # made once, before the processes ask for it
         processes: list[Process] = []
@@ -102,6 +105,15 @@ class Service:
         who run will say."""
         with contextlib.suppress(TracepostError, OSError):
             self._config = self._reread()
+
+
+def raise_descriptor_limit() -> None:
+    """Have as many files and sockets as one who asks may: the usual 1,024 are fewer than the connections that
+    ``relay.limits`` allows, and what each process needs beside them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def with_api_key(config: Config) -> Config:

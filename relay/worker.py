@@ -38,9 +38,6 @@ ADOPT_SECONDS = 5.0
 """How often a worker looks for spool files that nobody holds. It does so first after as long, so that each worker of a
 service that starts finds its own."""
 
-REPORT_SECONDS = 1.0
-"""How often a worker lets the others know how much its spool holds."""
-
 
 class Worker:
     """One of ``relay.workers`` processes that share the door, the smarthosts and the spool's folder. ``reread`` reads
@@ -61,7 +58,7 @@ class Worker:
             retry,
             partial(prepare, settings=settings),
             time.time,
-            self._recording.stir,
+            self._stirred,
         )
         self._adopted: list[Spool] = []
 
@@ -76,12 +73,12 @@ class Worker:
         door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
+        self._stirred()
         await door.start(sockets)
         life.ready()
         chores = [
             asyncio.create_task(self._adopt_forever(), name="adoption"),
             asyncio.create_task(self._reload_forever(life, door), name="reload"),
-            asyncio.create_task(self._report_forever(), name="report"),
         ]
         await life.stop.wait()
         began = time.monotonic()
@@ -93,6 +90,11 @@ class Worker:
         await self._recording.stop()
         for each in (spool, *self._adopted):
             await each.close()
+
+    def _stirred(self) -> None:
+        """Something was sent, or failed, or ended."""
+        self._recording.stir()
+        self._seat.set_spool(self._delivery.octets)
 
     def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
         """What stands behind each session."""
@@ -123,12 +125,6 @@ class Worker:
             self._delivery.set_lanes(self._lanes.update(self._settings.config))
             log.info("the configuration is reloaded")
 
-    async def _report_forever(self) -> None:
-        """Let the other workers know how much lies here."""
-        while True:
-            self._seat.set_spool(self._delivery.octets)
-            await asyncio.sleep(REPORT_SECONDS)
-
     async def _adopt_forever(self) -> None:
         """Send what lies in files whose holder is gone, and remove such a file once it is empty."""
         while True:
@@ -140,10 +136,13 @@ class Worker:
                         self._delivery.drop(spool)
                         self._recording.drop(spool)
                         await spool.remove()
+                        self._stirred()
                 found = claim(self._settings.config.data_dir, self._routes, fresh=False)
                 if found is not None:
                     await found.open()
+                    await found.tell_again()
                     log.info("a spool file is adopted", file=found.path.name)
                     self._adopted.append(found)
                     self._delivery.adopt(found)
                     self._recording.adopt(found)
+                    self._stirred()

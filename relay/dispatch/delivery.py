@@ -84,11 +84,6 @@ class Delivery:
         with contextlib.suppress(SpoolError):  # opening the file does it too
             await spool.reroute(routes)
 
-    @property
-    def octets(self) -> int:
-        """Octets of mail in all files that are sent from."""
-        return sum(spool.octets for spool in self._spools)
-
     def adopt(self, spool: Spool) -> None:
         """Send what is in another file too."""
         self._spools.append(spool)
@@ -97,6 +92,11 @@ class Delivery:
     def drop(self, spool: Spool) -> None:
         """Look into a file no more."""
         self._spools.remove(spool)
+
+    @property
+    def octets(self) -> int:
+        """Octets of mail in all files that are sent from."""
+        return sum(spool.octets for spool in self._spools)
 
     def has_room(self, size: int) -> bool:
         """Whether a mail of this size can be held in memory until it is sent; else it waits on the disk."""

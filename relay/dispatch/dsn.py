@@ -84,6 +84,7 @@ _NOTIFY: dict[Action, str] = {"failed": "FAILURE", "delayed": "DELAY", "relayed"
 _CLASSES: dict[Action, str] = {"failed": "54", "delayed": "4", "relayed": "2"}
 """The classes that a status may be of (RFC 3464 section 2.3.4); the first stands where it was of another."""
 
+_ATTACHED, _HEADER_ATTACHED = "It is attached.", "Its header is attached."
 _WIDTH = 76
 _LONGEST_TEXT = 1000
 _LONGEST_ADDRESS = 900
@@ -95,6 +96,8 @@ _LONG_WORD = re.compile(r"(\S{200})(?=\S)")
 _ENHANCED = re.compile(r"([245])(\.\d{1,3}\.\d{1,3})", re.A)
 _TOO_LARGE = re.compile(r"552 5\.0\.0|\d+ 5\.(?:2\.3|3\.4)", re.A)
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,200}@[!-;=?A-~]{1,200}>")
+_BOUNDARY = re.compile(rb'\r\n\tboundary="([0-9a-f.]+)"\r\n')
+_WHOLE = re.compile(rb"\r\nContent-Type: message/(rfc822|global)(?:\r\n|\Z)")
 _XTEXT_OCTET = re.compile(rb"\+([0-9A-Fa-f]{2})?")
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -133,6 +136,26 @@ def notification(report: Report) -> bytes:
             b"\r\n--%b--\r\n" % boundary,
         ]
     )
+
+
+def shortened(content: bytes) -> bytes | None:
+    """A notification made here with no more than the header of the mail that it returns, for a host that does not take
+    it as it is; None where it holds no more already."""
+    boundary = _BOUNDARY.search(content)
+    if boundary is None:
+        return None
+    delimiter = b"\r\n--" + boundary[1]
+    parts = content.split(delimiter)
+    if len(parts) != 5:
+        return None
+    before, text, report, original, end = parts
+    head, _, mail = original.partition(b"\r\n\r\n")
+    kind = _WHOLE.search(head)
+    if kind is None:
+        return None
+    text = text.removesuffix(f"{_ATTACHED}\r\n".encode()) + f"{_HEADER_ATTACHED}\r\n".encode()
+    header = _part("Returned mail", returned(mail, False, kind[1] == b"global"))
+    return delimiter.join([before, text, report, b"\r\n" + header, end])
 
 
 def _header(report: Report, boundary: str, eight_bit: bool) -> Iterator[str]:
@@ -193,7 +216,7 @@ def _explanation(report: Report, original: Returned) -> Returned:
             lines += [*_wrapped(words.sentence), "", *itertools.chain.from_iterable(map(_told, fates))]
     lines += ["The mail:", "", *_wrapped(f"Subject: {subject}", "  "), *_wrapped(f"Date: {date}", "  "), ""]
     whole = original.kind in ("message/rfc822", "message/global")
-    lines += ["It is attached." if whole else "Its header is attached.", ""]
+    lines += [_ATTACHED if whole else _HEADER_ATTACHED, ""]
     text = "\r\n".join(lines)
     charset, encoding = ("us-ascii", "7bit") if text.isascii() else ("utf-8", "8bit")
     return Returned(f"text/plain; charset={charset}", encoding, text.encode())

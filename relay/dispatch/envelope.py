@@ -23,8 +23,9 @@ class Target:
 class Copy:
     """One transaction: the same octets for one or more recipients. ``mail_from`` is empty for the null reverse-path;
     ``options`` are the parameters of MAIL; ``content`` ends in CRLF, dots not doubled. ``original`` is what goes
-    instead where the content is over the smarthost's SIZE and the original is not. ``sign``: what goes, whichever it
-    is, is to be signed as the last thing, None where it is not."""
+    instead where the content is over the smarthost's SIZE, or has no 7-bit form that it wants, and the original is not
+    and has: the mail without tracking, a notification without the body that it returns. ``sign``: what goes, whichever
+    it is, is to be signed as the last thing, None where it is not."""
 
     mail_from: str
     targets: tuple[Target, ...]

@@ -11,6 +11,7 @@ from relay.dispatch.connection import LONGEST_TEXT
 from relay.dispatch.envelope import Reply, Sign
 
 WITHOUT_TRACKING = "(without tracking: over the smarthost's SIZE)"
+SEVEN_BIT = "(without tracking: the smarthost takes no 8-bit mail)"
 UNSIGNED = "(without our signature: it cannot be signed)"
 UNSIGNED_BY_SIZE = "(without our signature: over the smarthost's SIZE)"
 
@@ -39,23 +40,22 @@ async def load(
     to_seven_bit: Converter,
     sign: Sign | None = None,
 ) -> Load | Reply:
-    """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) and it is not; where
-    both are, the smarthost is left to say so. Neither the rewriting nor the signature makes a mail too large."""
+    """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) or has no form that
+    goes, and it is not and has; where both are over SIZE, the smarthost is left to say so. A signature makes no mail
+    too large."""
     most = size_limit(offers)
     octets = await _carried(content, offers, to_seven_bit)
-    if octets is None:
-        return Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
-    found = await _signed(Load(octets), sign)
-    if len(found.octets) <= most:
+    found = None if octets is None else await _signed(Load(octets), sign)
+    if found is not None and len(found.octets) <= most:
         return found
     plain = octets if original is None else await _carried(original, offers, to_seven_bit)
-    if plain is None:
-        return found
-    bare = Load(plain, "" if original is None else WITHOUT_TRACKING)
-    for each in (await _signed(bare, sign), replace(bare, note=f"{bare.note} {UNSIGNED_BY_SIZE}".lstrip())):
-        if len(each.octets) <= most:
-            return each
-    return found
+    if plain is not None:
+        note = "" if original is None else SEVEN_BIT if octets is None else WITHOUT_TRACKING
+        unsigned = Load(plain, f"{note} {UNSIGNED_BY_SIZE}".lstrip())
+        for each in (await _signed(Load(plain, note), sign), unsigned):
+            if len(each.octets) <= most:
+                return each
+    return found or Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
 
 
 async def _signed(found: Load, sign: Sign | None) -> Load:

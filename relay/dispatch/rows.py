@@ -131,6 +131,11 @@ def set_recorded(db: sqlite3.Connection, id: UUID) -> None:
     db.execute("UPDATE messages SET recorded = 1 WHERE id = ?", [str(id)])
 
 
+def forget_recorded(db: sqlite3.Connection) -> None:
+    """The store may know of no mail here."""
+    db.execute("UPDATE messages SET recorded = 0 WHERE profile != ''")
+
+
 def lease(db: sqlite3.Connection, routes: Sequence[str], now: float, limit: int) -> list[Row]:
     """Take the mails that are due longest in hand."""
     where = f"route IN ({_marks(routes)}) AND next_at <= ? ORDER BY next_at LIMIT ?"
@@ -249,6 +254,13 @@ def in_files(db: sqlite3.Connection) -> set[str]:
 def octets(db: sqlite3.Connection) -> int:
     """The size of all mail here."""
     found: int = db.execute("SELECT coalesce(sum(size), 0) FROM messages").fetchone()[0]
+    return found
+
+
+def free_octets(db: sqlite3.Connection) -> int:
+    """Octets of the file that mail has left and other mail can take: the file itself never becomes smaller."""
+    (pages,), (size,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
+    found: int = pages * size
     return found
 
 

@@ -80,7 +80,7 @@ class Spool:
 
         def work(db: sqlite3.Connection) -> None:
             if inline:
-                require_room(self.path.parent, len(mail.content))
+                require_room(self.path.parent, len(mail.content), rows.free_octets(db))
             rows.insert(db, mail, inline, None if in_hand else mail.accepted_at)
             rows.add_facts(db, octets)
 
@@ -103,6 +103,10 @@ class Spool:
                 rows.set_recorded(db, mail)
 
         await self._commits.ask(work)
+
+    async def tell_again(self) -> None:
+        """Have the store told of every mail here once more: the file may come from where another store is."""
+        await self._commits.ask(rows.forget_recorded)
 
     async def settle(
         self, mail: UUID, settled: Sequence[Settled], facts: Sequence[Fact] = (), release: bool = False
@@ -306,11 +310,12 @@ def remove_orphans(contents: Path, known: set[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def require_room(folder: Path, size: int) -> None:
-    """Raise SpoolFull unless the disk has room for so many octets beside what is kept free; OSError where it cannot be
-    asked."""
+def require_room(folder: Path, size: int, reusable: int = 0) -> None:
+    """Raise SpoolFull unless the disk has room for so many octets beside what is kept free, of which ``reusable`` ones
+    in the database may be up to a half; OSError where it cannot be asked."""
     disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize < size + min(SPARE, disk.f_blocks * disk.f_frsize // 4):
+    free, spare = disk.f_bavail * disk.f_frsize, min(SPARE, disk.f_blocks * disk.f_frsize // 4)
+    if free + reusable < size + spare or free < spare // 2:
         raise SpoolFull("the disk has no room for more mail; trying again later may help")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,7 +14,8 @@ from relay.rewriting.transfers import Edit, Fill, Template
 
 _LINES = re.compile(rb"[^\n]*+\n|[^\n]++")
 _PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
-_UNIT = re.compile(rb"=([0-9A-Fa-f]{2})|(=(?:\r?\n|\Z))|(.)", re.DOTALL)
+_HEX = re.compile(rb"[0-9A-Fa-f]{2}")
+_SOFT = re.compile(rb"=(?:\r?\n|\Z)")
 _SPECIAL = re.compile(rb"[^ -<>-~]")
 _WIDE = re.compile(rb"^[^\r\n]{77,}+", re.MULTILINE)
 EASY = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x3D) + b"\r\n"
@@ -96,7 +97,7 @@ class _Lines:
         self.decoded = list(map(a2b_qp, self.lines))
         self.starts = list(accumulate(map(len, self.decoded), initial=0))
         self.at = list(accumulate(map(len, self.lines), initial=0))
-        self._details: dict[int, list[tuple[int, int]] | None] = {}
+        self._details: dict[int, _Detail | None] = {}
 
     def span(self, offset: int) -> tuple[int, int] | None:
         """Where one decoded octet stands in the encoded block; None where its line is not what it seems."""
@@ -106,18 +107,38 @@ class _Lines:
         detail = self._details[number]
         if detail is None:
             return None
-        start, end = detail[offset - self.starts[number]]
+        start, end = detail.span(offset - self.starts[number])
         return self.at[number] + start, self.at[number] + end
 
 
-def _detail(line: bytes, decoded: bytes) -> list[tuple[int, int]] | None:
-    """The span of each decoded octet of a line; None where the line is not what it seems."""
-    spans, octets = [], bytearray()
-    for unit in _UNIT.finditer(line):
-        if unit[2] is None:
-            spans.append(unit.span())
-            octets.append(int(unit[1], 16) if unit[1] else unit[3][0])
-    return spans if octets == decoded else None
+class _Detail:
+    """Where the decoded octets of one line stand; ``escapes`` are the offsets of those that are escaped."""
+
+    def __init__(self, escapes: list[int]) -> None:
+        self._escapes = escapes
+
+    def span(self, offset: int) -> tuple[int, int]:
+        """Where one octet stands in the encoded line."""
+        before = bisect_left(self._escapes, offset)
+        start = offset + 2 * before
+        escaped = before < len(self._escapes) and self._escapes[before] == offset
+        return start, start + (3 if escaped else 1)
+
+
+def _detail(line: bytes, decoded: bytes) -> _Detail | None:
+    """The places of a line's octets; None where the line is not what it seems."""
+    soft = _SOFT.search(line)
+    first, *rest = (line[: soft.start()] if soft else line).split(b"=")
+    octets, escapes, at = [first], [], len(first)
+    for piece in rest:
+        if _HEX.match(piece):
+            escapes.append(at)
+            octets += (bytes([int(piece[:2], 16)]), piece[2:])
+            at += len(piece) - 1
+        else:
+            octets += (b"=", piece)
+            at += len(piece) + 1
+    return _Detail(escapes) if b"".join(octets) == decoded else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def test_each_worker_needs_a_connection(problems: Problems, load: Load) -> None:
         senders: [{match: "*", smarthost: {host: b.test, max_connections: 1}}]
         """
     found = problems(text)
-    assert [each.split(" must be at least 3")[0] for each in found] == [
+    assert [each.split(" must be at least relay.workers (3)")[0] for each in found] == [
         "config.yaml:4: relay.smarthost.max_connections:",
         "config.yaml:5: senders[0].smarthost.max_connections:",
     ]

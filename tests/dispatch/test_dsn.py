@@ -6,8 +6,8 @@ import email
 
 import pytest
 
-from relay.dispatch.dsn import notification, wants
-from tests.dispatch.notified import HEADER, ID, fate, read, report
+from relay.dispatch.dsn import notification, shortened, wants
+from tests.dispatch.notified import HEADER, ID, MAIL, fate, read, report
 
 
 def test_a_bounce():
@@ -190,6 +190,21 @@ def test_envelope_id(envid, shown):
 )
 def test_original_recipient(orcpt, shown):
     assert read(report(fate(orcpt=orcpt))).recipients[0]["Original-Recipient"] == shown
+
+
+def test_shortened_is_the_notification_that_was_never_asked_to_return_all():
+    needless = b"Content-Transfer-Encoding: 8bit\r\n\r\nThis is"  # what was 8-bit may be gone with the body
+    for content in (MAIL, MAIL + b"\xfc\r\n", MAIL.replace(b"from here", "Grüße".encode()), b"no header\r\n"):
+        header = notification(report(content=content, ret="HDRS"))
+        assert shortened(header) is None
+        found = shortened(notification(report(content=content, ret="FULL")))
+        assert found is not None
+        assert found.replace(needless, b"\r\nThis is") == header.replace(needless, b"\r\nThis is")
+
+
+@pytest.mark.parametrize("other", [b"", MAIL, b'X:\r\n\tboundary="a"\r\n\r\n--a--a--a--a'])
+def test_no_other_mail_is_shortened(other):
+    assert shortened(other) is None
 
 
 # The shape of others

@@ -8,7 +8,7 @@ import pytest
 
 from relay.config import SmarthostConfig
 from relay.dispatch.envelope import Copy, Target
-from relay.dispatch.loading import UNSIGNED, UNSIGNED_BY_SIZE, WITHOUT_TRACKING, size_limit
+from relay.dispatch.loading import SEVEN_BIT, UNSIGNED, UNSIGNED_BY_SIZE, WITHOUT_TRACKING, size_limit
 from relay.dispatch.smarthost import Smarthost
 from tests.dispatch.test_smarthost import CONTENT, connected, copy
 from tests.fakes.smarthost import FakeSmarthost, Script
@@ -40,6 +40,16 @@ async def test_8_bit_mail_goes_in_a_7_bit_form_where_there_is_one():
     assert host.messages[0].content == CONTENT + b"?\r\n"
     assert host.messages[0].mail == b"<a@example.com>"
     assert len(host.messages) == 1
+
+
+async def test_the_original_goes_where_it_alone_has_a_7_bit_form():
+    async with FakeSmarthost(extensions=()) as host:
+        client = converting(host)
+        (verdict,) = await client.deliver(replace(copy(content=EIGHT_BIT + b"signed\r\n"), original=SHORT))
+        assert verdict.sent
+        assert verdict.text.endswith(SEVEN_BIT)
+        await client.close()
+    assert host.messages[0].content == SHORT
 
 
 async def test_8_bit_mail_goes_as_it_is_where_that_is_taken():
@@ -215,3 +225,13 @@ async def test_neither_tracking_nor_the_signature_makes_a_mail_too_large(size, c
     assert len(host.messages[0].content) <= size
     assert holds(host.messages[0].content) == (UNSIGNED_BY_SIZE not in note)
     assert host.messages[0].content.endswith(SHORT if note else LONG)
+
+
+async def test_the_original_in_seven_bits_is_signed_too():
+    mail = replace(copy(content=EIGHT_BIT + b"signed\r\n"), original=SHORT, sign=stamped)
+    async with FakeSmarthost(extensions=()) as host:
+        client = converting(host)
+        (verdict,) = await client.deliver(mail)
+        await client.close()
+    assert verdict.text == f"Ok: taken {SEVEN_BIT}"
+    assert host.messages[0].content == stamped(SHORT)

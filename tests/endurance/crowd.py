@@ -119,15 +119,20 @@ class Crowd:
     turned_away: Counter[str] = field(default_factory=Counter)
     last: float = 0.0
 
+    over: bool = False
+
     async def __aenter__(self) -> Crowd:
         self._tasks = [asyncio.create_task(self._send_forever()) for _ in range(self.size)]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in self._tasks:
+        """Each hands its last mail over and goes."""
+        self.over = True
+        done, left = await asyncio.wait(self._tasks, timeout=20)
+        for task in left:
             task.cancel()
-        found = await asyncio.gather(*self._tasks, return_exceptions=True)
-        failed = [each for each in found if isinstance(each, Exception)]
+        await asyncio.gather(*left, return_exceptions=True)
+        failed = [task.exception() for task in done if task.exception()]
         assert not failed, failed
 
     async def until(self, count: int) -> None:
@@ -145,10 +150,12 @@ class Crowd:
         return self.last - since
 
     async def _send_forever(self) -> None:
-        while True:
+        while not self.over:
             try:
                 async with session(self.port) as current:
                     for _ in range(20):
+                        if self.over:
+                            return
                         await self._send(current, next(self.mails))
             except OSError as error:
                 self.turned_away[type(error).__name__] += 1

@@ -36,13 +36,15 @@ class Script:
 
 @dataclass
 class FakeSmarthost:
-    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. ``window`` is how many
+    """``async with FakeSmarthost() as host``: listens on ``host.port``, keeps ``host.messages``. Of several scripts
+    for a stage, the first that holds is followed. ``window`` is how many
     octets the system takes before they are read; ``ahead`` are the commands behind which more waited to be read. A
     ``hasty`` host says 354 where it took no recipient. ``received`` are also those whole mails that it then did not
-    take; ``acted``: when scripts were followed, by stage, in seconds of the monotonic clock. Connections are refused
-    until it is ``listening``, or told to ``listen``."""
+    take; ``delays`` are waits before the answer, by stage, in seconds; ``acted``: when scripts were followed, by stage,
+    in seconds of the monotonic clock. Connections are refused until it is ``listening``, or told to ``listen``; it does
+    so on ``bound``, else on a port of its own."""
 
-    script: dict[str, Script] = field(default_factory=dict)
+    script: dict[str, Script | list[Script]] = field(default_factory=dict)
     extensions: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 99000000")
     pipelining: bool = True
     hasty: bool = False
@@ -52,6 +54,8 @@ class FakeSmarthost:
     mechanisms: bytes = b"PLAIN LOGIN"
     window: int | None = None
     listening: bool = True
+    bound: socket.socket | None = None
+    delays: dict[str, float] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
     acted: list[tuple[str, float]] = field(default_factory=list)
@@ -64,10 +68,9 @@ class FakeSmarthost:
 
     async def __aenter__(self) -> FakeSmarthost:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._socket = socket.socket()
+        self._socket = self.bound or bound()
         if self.window is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
-        self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
         if self.listening:
@@ -106,6 +109,13 @@ class FakeSmarthost:
             writer.close()
 
 
+def bound() -> socket.socket:
+    """A socket with a port of its own, where connections are refused until somebody listens."""
+    found = socket.socket()
+    found.bind(("127.0.0.1", 0))
+    return found
+
+
 class _Gone(ConnectionError):
     pass
 
@@ -130,10 +140,17 @@ class _Dialogue:
             else:
                 await handler(line)
 
+    def script(self, stage: str, line: bytes) -> Script | None:
+        """What holds at a stage."""
+        found = self.host.script.get(stage, [])
+        scripts = found if isinstance(found, list) else [found]
+        return next((each for each in scripts if each.times != 0 and each.when(line)), None)
+
     async def say(self, stage: str, line: bytes, usual: bytes) -> bytes:
         """Answer at a stage; gives what was answered."""
-        script = self.host.script.get(stage)
-        if script is None or not script.when(line) or script.times == 0:
+        await asyncio.sleep(self.host.delays.get(stage, 0.0))
+        script = self.script(stage, line)
+        if script is None:
             await self.write(usual)
             return usual
         if script.times is not None:
@@ -203,7 +220,7 @@ class _Dialogue:
         if not (await self.say("data", about, b"354 go on")).startswith(b"354"):
             return
         spoken = await self.amid(about)
-        message = Message(self.mail or b"", self.recipients, await self.body())
+        message = Message(self.mail or b"", self.recipients, await self.body(about))
         if not spoken:
             self.host.received.append(message)
             if (await self.say("after", about, b"250 2.0.0 Ok: taken")).startswith(b"2"):
@@ -213,8 +230,8 @@ class _Dialogue:
     async def amid(self, about: bytes) -> bool:
         """Misbehave when a part of the content is there; True where that was by a reply, which is then the last word on
         the mail."""
-        script = self.host.script.get("body")
-        if script is None or script.times == 0 or not script.when(about) or script.act == "sip":
+        script = self.script("body", about)
+        if script is None or script.act == "sip":
             return False
         await self.reader.read(100)
         try:
@@ -225,8 +242,8 @@ class _Dialogue:
             raise
         return True
 
-    async def body(self) -> bytes:
-        script = self.host.script.get("body")
+    async def body(self, about: bytes) -> bytes:
+        script = self.script("body", about)
         pace = script.pace if script is not None and script.act == "sip" else 0.0
         buffer = bytearray(b"\r\n")
         while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import socket
 import ssl
 import subprocess
@@ -17,17 +16,16 @@ from typing import Any
 
 import trustme
 
+from relay import queueing
 from tests.e2e.harness import Tracepost, tracepost
 from tests.fakes.smarthost import FakeSmarthost, Script
 from tests.faults.client import Heard, submit
 from tests.faults.notice import Notice, mails, notices
 from tests.faults.table import FAULTS, Case, cases
 
-TIMEOUT = 1.0
+TIMEOUT = 1.5
 FIRST, LONGEST, GIVE_UP_AFTER = 1.0, 2.0, 20.0
 """Seconds, as the service is configured."""
-MEANWHILE = 12.0
-"""When the queue is looked at: ten timeouts, as long as the answer to the data may take, and a bit."""
 OCTET = TIMEOUT / 60
 """A second of a smarthost with the usual timeout of 60 s."""
 
@@ -37,9 +35,9 @@ TEXT = (
     b"From: news@%s.test\r\nMessage-ID: <%s@faults.test>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n"
     b'Subject: %s\r\nContent-Type: text/html\r\n\r\n<a href="https://example.org/">x</a>\r\n'
 )
-LINE = b"<!-- so long that it does not fit into the buffers between us and the smarthost -->\r\n"
-LONG = 60_000
-"""Lines: more than the system keeps of what the smarthost does not read."""
+LINE = b"<!-- one of so many that they do not fit into the buffers between us and the smarthost -->\r\n"
+LONG, TOO_LONG = 6_000, 60_000
+"""Lines: some time on their way; more than the system keeps of what the smarthost does not read."""
 
 
 @dataclass
@@ -65,13 +63,7 @@ class Episode:
     @property
     def mail(self) -> bytes:
         name = self.case.name.encode()
-        lines = (
-            0
-            if self.case.stage != "body"
-            else LONG
-            if not self.case.lasting or self.case.fault == "hang"
-            else LONG // 5
-        )
+        lines = 0 if self.case.stage != "body" else TOO_LONG if self.case.fault == "hang" else LONG
         return TEXT % (name, name, name) + LINE * lines
 
     @property
@@ -130,7 +122,7 @@ def script_of(case: Case) -> Script:
     act = FAULTS[case.fault].act
     times = None if case.lasting or case.stage == "rset" else 1
     if case.stage == "body" and act == "trickle":
-        return Script("sip", pace=0.005)
+        return Script("sip", pace=0.05)
     if case.stage in ("greeting", "ehlo", "starttls", "auth", "rset"):
         return Script(act, times=times, pace=OCTET)
     if case.stage == "rcpt":
@@ -191,23 +183,21 @@ async def watch(service: Tracepost, episodes: list[Episode]) -> None:
     """Hand everything in, look at what waits, lift each fault once its mail is done with, wait for the end."""
     lasting = [each for each in episodes if each.case.lasting]
     others = [each for each in episodes if not each.case.lasting]
-    once = asyncio.gather(*(each.run(service.smtp_port) for each in others))
     await asyncio.gather(*(each.run(service.smtp_port) for each in lasting))
-    if lasting:
-        await asyncio.sleep(MEANWHILE)
-        await look(service, lasting)
-    await once
+    once = asyncio.gather(*(each.run(service.smtp_port) for each in others))
     while left := [each for each in lasting if each.lifted is None]:
+        await look(service, [each for each in left if each.queued is None])
         rows = await rows_of(service)
         for episode in left:
             row = rows.get(f"<{episode.case.name}@faults.test>")
             if row is not None and not row["pending"]:
                 await episode.lift()
         await asyncio.sleep(0.3)
+    await once
     for episode in episodes:
         await episode.lift()
     await asyncio.to_thread(command, service, "queue", "retry")
-    while json.loads(await asyncio.to_thread(command, service, "queue", "list", "--json")):
+    while queueing.queued(service.folder / "data"):
         await asyncio.sleep(0.5)
     await asyncio.sleep(1.0)  # the last record is still on its way to the store
     rows = await rows_of(service)
@@ -216,15 +206,21 @@ async def watch(service: Tracepost, episodes: list[Episode]) -> None:
 
 
 async def look(service: Tracepost, lasting: list[Episode]) -> None:
-    """What the operator and the sender can see while mail waits."""
-    entries = json.loads(await asyncio.to_thread(command, service, "queue", "list", "--json"))
-    table = await asyncio.to_thread(command, service, "queue", "list")
+    """What the operator can see while mail waits, once a try has failed and that is known everywhere."""
+    if not lasting:
+        return
+    mails = queueing.queued(service.folder / "data")
+    entries = [each.as_dict() for each in mails]
+    table = queueing.as_table(mails, queueing.hosts(service.folder / "data"))
     rows = await rows_of(service)
     for episode in lasting:
-        episode.meanwhile = rows.get(f"<{episode.case.name}@faults.test>")
-        episode.queued = next((each for each in entries if each["reverse_path"] == f"news@{episode.domain}"), None)
+        row = rows.get(f"<{episode.case.name}@faults.test>")
+        entry = next((each for each in entries if each["reverse_path"] == f"news@{episode.domain}"), None)
         start = f"Smarthost of *@{episode.domain} not usable since "
-        episode.left_alone = next((line for line in table.splitlines() if line.startswith(start)), None)
+        line = next((line for line in table.splitlines() if line.startswith(start)), None)
+        tried = entry is not None and entry["recipients"][0]["last_reply"] is not None
+        if tried and row is not None and (line is not None or episode.case.outcome != "waits"):
+            episode.meanwhile, episode.queued, episode.left_alone = row, entry, line
 
 
 async def rows_of(service: Tracepost) -> dict[str, dict[str, Any]]:

@@ -45,9 +45,14 @@ def read(message: Message) -> Notice:
     mail = email.message_from_bytes(message.content)
     assert mail.get_content_type() == "multipart/report", message.content
     assert mail["Auto-Submitted"] == "auto-replied"
-    _, report, original = mail.get_payload()
-    about, *recipients = report.get_payload()
     assert len(message.recipients) == 1
     delimiter = b"\r\n--" + mail.get_boundary().encode()
-    returned = message.content.split(delimiter)[3].split(b"\r\n\r\n", 1)[1]
-    return Notice(message.recipients[0], about, recipients, original.get_content_type(), returned)
+    _, _, report, original, _ = message.content.split(delimiter)
+    heading, _, returned = original.partition(b"\r\n\r\n")
+    as_text = email.message_from_bytes(
+        report.lstrip().replace(b" message/", b" text/", 1)
+    )  # else decoding is not for it
+    blocks = as_text.get_payload(decode=True).strip().split(b"\r\n\r\n")
+    about, *recipients = (email.message_from_bytes(block) for block in blocks)
+    kind = email.message_from_bytes(heading.lstrip()).get_content_type()
+    return Notice(message.recipients[0], about, recipients, kind, returned)

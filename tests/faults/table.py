@@ -113,8 +113,14 @@ OUTCOMES = {
         "passes": ("the smarthost's consent", "`sent` 1, `delivered` 1"),
         "refused": ("the smarthost's refusal (5xx), at that command", "none: no mail was accepted"),
         "failed": ("the smarthost's refusal (5xx), to the data", "`bounced` 1"),
-        "later": ("451 with the reason: it keeps the mail and tries again", "none, until it has tried again"),
-        "leaves": ("421, and its connection is closed: it keeps the mail and tries again", "none, until it has tried"),
+        "later": (
+            "the smarthost's refusal for now (4xx), else 451 with the reason: it keeps the mail and tries again",
+            "none, until it has tried again",
+        ),
+        "leaves": (
+            "421, and its connection is closed: it keeps the mail and tries again",
+            "none, until it has tried again",
+        ),
         "twice": (
             "451 with the reason. The smarthost may have taken the mail without our hearing so; when the client tries "
             "again, it arrives a second time.",
