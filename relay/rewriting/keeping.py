@@ -116,7 +116,7 @@ class _Album:
     def cut(self, text: str) -> Iterator[Piece]:
         """A text cut at its pictures."""
         at = 0
-        for match in _CID.finditer(text):
+        for match in _CID.finditer(text) if "cid:" in text.lower() else ():
             if not _BEFORE.search(text, max(at, match.start() - 40), match.start()):
                 continue
             name = unquote(unescape(match[1], attribute=True))

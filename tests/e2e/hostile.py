@@ -7,7 +7,7 @@ server that nothing may be asked of but pictures (``/img…``); ``<a id=click>``
 
 from __future__ import annotations
 
-SCRIPT = "document.title=`pwned`;document.body.background=`EVIL/ran`;void(0)"
+SCRIPT = "document.title=`pwned`;fetch(`EVIL/ran`);document.body.background=`EVIL/ran`;void(0)"
 
 PAYLOADS = {
     "script": "<script>RUN</script>",

@@ -182,49 +182,66 @@ def test_it_shows_pictures_and_its_links_open(service, site, browser):
     page.close()
 
 
-def provoked(browser, urls: list[str], caged: bool) -> list[bool]:
-    """Whether each page, by itself or when clicked, ran its code or asked somebody for what is no picture. The page
-    number N may ask for ``/N/img…``; no ``caged`` one may set a cookie."""
+def guilty() -> set[int]:
+    """The pages that asked for what is no picture: page N may ask for ``/N/img…``."""
+    asked = [re.match(r"/(\d+)/(?!img)", path) for path in Site.asked]
+    return {int(match[1]) for match in asked if match}
+
+
+def harm_in_cages(browser, urls: list[str]) -> set[int]:
+    """Which pages, by themselves or when clicked, ran their code, asked somebody, took a file or set a cookie."""
     Site.asked.clear()
     context = browser.new_context()
-    ran = [False] * len(urls)
+    bad: set[int] = set()
     for start in range(0, len(urls), 12):
         pages = [context.new_page() for _ in urls[start : start + 12]]
         for number, page in enumerate(pages, start):
-            page.on("dialog", lambda dialog, number=number: (dialog.dismiss(), ran.__setitem__(number, True)))
-            page.on("download", lambda _, number=number: ran.__setitem__(number, True))
+            page.on("dialog", lambda dialog, number=number: (dialog.dismiss(), bad.add(number)))
+            page.on("download", lambda _, number=number: bad.add(number))
             page.goto(urls[number], wait_until="commit")
-        pages[0].wait_for_timeout(400)
+        pages[0].wait_for_timeout(300)
         for page in pages:
             for target in page.locator("#click").all():
                 target.click(force=True, timeout=2000, no_wait_after=True)
-        pages[0].wait_for_timeout(400)
-        for number, page in enumerate(pages, start):
-            ran[number] |= "pwned" in page.title()
-        cookies = context.cookies()
-        assert not cookies or not caged, cookies
+        pages[0].wait_for_timeout(300)
+        bad.update(number for number, page in enumerate(pages, start) if "pwned" in page.title())
         for page in context.pages:
             page.close()
+    assert not context.cookies()
     context.close()
-    asked = [re.match(r"/(\d+)/(?!img)", path) for path in Site.asked]
-    guilty = {int(match[1]) for match in asked if match}
-    return [each or number in guilty for number, each in enumerate(ran)]
+    return bad | guilty()
+
+
+def harm_at_large(browser, site: str, pages: list[str]) -> set[int]:
+    """The same for pages that nothing holds, side by side in frames."""
+    Site.asked.clear()
+    Site.pages.update({f"/page/{number}": page for number, page in enumerate(pages)})
+    Site.pages["/all"] = "".join(f"<iframe src=/page/{number}></iframe>" for number in range(len(pages)))
+    bad: set[int] = set()
+    host = browser.new_page()
+    host.on("download", lambda _: bad.add(list(PAYLOADS).index("download")))
+    host.goto(f"{site}/all")
+    for frame in list(host.frames[1:]):
+        target = frame.locator("#click")
+        if "/page/" in frame.url and target.count():
+            target.first.click(force=True, timeout=5000, no_wait_after=True)
+    host.wait_for_timeout(500)
+    host.context.close()
+    return bad | guilty()
 
 
 def test_no_payload_does_harm(service, site, browser):
-    caged, free = [], []
+    pages, urls = [], []
     for number, (name, payload) in enumerate(PAYLOADS.items()):
-        html = payload.replace("RUN", SCRIPT).replace("EVIL", f"{site}/{number}")
+        pages.append(payload.replace("RUN", SCRIPT).replace("EVIL", f"{site}/{number}"))
         with smtplib.SMTP("127.0.0.1", service.smtp_port, timeout=30) as client:
-            client.sendmail("a@keep.test", ["ann@example.net"], octets(mail(html, name)))
-        Site.pages[f"/page/{number}"] = html
-        free.append(f"{site}/page/{number}")
+            client.sendmail("a@keep.test", ["ann@example.net"], octets(mail(pages[-1], name)))
     eventually(service.settled)
     base = str(service.web.base_url).rstrip("/")
     for name in PAYLOADS:
-        caged.append(base + mirror(service, UUID(service.message(message_id(name))["id"])))
-    harm = [name for name, did in zip(PAYLOADS, provoked(browser, caged, True), strict=True) if did]
-    assert not harm
-    # without the cage nearly all do what they are made for, so this test would see it
-    harmless = {name for name, did in zip(PAYLOADS, provoked(browser, free, False), strict=True) if not did}
+        urls.append(base + mirror(service, UUID(service.message(message_id(name))["id"])))
+    names = list(PAYLOADS)
+    assert not {names[number] for number in harm_in_cages(browser, urls)}
+    # at large nearly all do what they are made for, so this test would see it
+    harmless = set(names) - {names[number] for number in harm_at_large(browser, site, pages)}
     assert not harmless - FOILED
