@@ -23,7 +23,7 @@ HEAD = b"Content-Type: text/html; charset=utf-8\r\n"
 
 
 def ours(mail: bytes) -> bytes:
-    return scan(mail, OPTIONS, lambda url: False).render(lambda link: TRACKED, "http://track.test/o/x.gif")
+    return scan(mail, OPTIONS, lambda url: False).render(lambda link, target: TRACKED, "http://track.test/o/x.gif", str)
 
 
 def lxml_rewrite(page: bytes) -> bytes:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from email.utils import formatdate
-from functools import partial
 from uuid import UUID
 
 import structlog
 
+from relay.config import route_to
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool
+from relay.reception.headers import Headers
 from relay.reception.replies import SmtpError, local_trouble
 from relay.reception.scoreboard import Seat
-from relay.reception.senders import Profile, freeze, profile_for
+from relay.reception.senders import SPEAKING_HEADERS, Profile, freeze, profile_for
 from relay.reception.submission import Submission
+from relay.reception.vendors import vendor_of
 from relay.rewriting import message
 from relay.settings import Settings
 from tracker.errors import SpoolError, SpoolFull
@@ -43,12 +45,11 @@ class Acceptance:
         refuse_loops(submission.content)
         mail = mail_of(submission, self._settings, self._clock())
         self._refuse_over_limit(len(mail.content))
-        in_hand = self._delivery.has_room(len(mail.content))
+        in_hand = self._delivery.has_room(len(mail.content), mail.route)
         try:
             await self._spool.accept(mail, in_hand)
         except SpoolError as error:
             raise refusal_by(error) from error
-        self._seat.set_spool(self._delivery.octets)
         if in_hand:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
@@ -66,14 +67,20 @@ def refusal_by(error: SpoolError) -> SmtpError:
     return local_trouble(error.__cause__)
 
 
-def mail_of(submission: Submission, settings: Settings, at: float, shared: bool = False) -> Mail:
-    """The mail as it will be kept, with all that decides its copies frozen."""
+def mail_of(
+    submission: Submission, settings: Settings, at: float, shared: bool = False, route: str | None = None
+) -> Mail:
+    """The mail as it will be kept, with all that decides its copies frozen; ``route`` is the smarthost's name where it
+    was chosen before."""
     id = new_id(at)
-    profile = chosen_profile(submission, settings, shared)
+    profile = chosen_profile(submission, settings)
+    route = route_of(profile, settings) if route is None else route
+    vendor = vendor_of(route_to(settings.config, route or None).host)
+    profile = replace(profile, shared=shared, keeps=vendor.name if vendor is not None else None)
     people = zip(submission.rcpt_tos, submission.rcpt_options, strict=True)
     return Mail(
         id=id,
-        route=route_of(profile, settings),
+        route=route,
         reverse_path=submission.mail_from,
         options=submission.mail_options,
         recipients=tuple(Rcpt(number, *each, next_at=at) for number, each in enumerate(people, 1)),
@@ -84,13 +91,13 @@ def mail_of(submission: Submission, settings: Settings, at: float, shared: bool 
     )
 
 
-def chosen_profile(submission: Submission, settings: Settings, shared: bool) -> Profile:
+def chosen_profile(submission: Submission, settings: Settings) -> Profile:
     """What holds for this mail, by its sender and its headers."""
-    header = partial(message.get, submission.content)
+    headers = Headers(message.select(submission.content, SPEAKING_HEADERS))
     config = settings.config
     url, key = config.tracker.public_url, settings.keyring.ids[0]
-    profile = profile_for(config.senders, submission.mail_from, submission.user, header, url, key)
-    return replace(profile, shared=True) if shared else profile
+    sender, user = submission.mail_from, submission.user
+    return profile_for(config.senders, sender, user, headers, url, key, submission.rcpt_tos)
 
 
 def route_of(profile: Profile, settings: Settings) -> str:

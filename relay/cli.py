@@ -16,6 +16,7 @@ import structlog
 
 from relay import queueing
 from relay.config import Config, load_config
+from relay.doubts import doubts
 from relay.keys import new_signing_key
 from relay.passwords import hash_password
 from relay.previewing import preview as preview_mail
@@ -64,7 +65,7 @@ def serve(config_file: Path, only: str | None) -> None:
 @click.option("--connect", is_flag=True, help="Also try the smarthost, the store and the tracking URLs.")
 def check(config_file: Path, connect: bool) -> None:
     """Show every error of a configuration at once."""
-    config = read_config(config_file)
+    config = read_config(config_file, warn=lambda sentence: click.echo(sentence, err=True))
     problems = asyncio.run(probe(config)) if connect else []
     for problem in problems:
         click.echo(problem, err=True)
@@ -195,12 +196,12 @@ def spool_answers(ask: Callable[[], T]) -> T:
         fail(f"{error.filename}: {error.strerror}")
 
 
-def read_config(file: Path, only: str | None = None) -> Config:
+def read_config(file: Path, only: str | None = None, warn: Callable[[str], None] = lambda _: None) -> Config:
     """The configuration, or the end of the program: 2 where there is no file, 1 where it is wrong."""
     if not file.exists():
         fail(f"{file}: no such file; copy config.example.yaml to {file} and edit it, or name another with -c", 2)
     try:
-        config = load_config(file, os.environ, only)
+        config = load_config(file, os.environ, only, doubts, warn)
     except ConfigError as error:
         fail(str(error))
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr
 from relay.certificates import CertificateError, tls_context
 from relay.dkim import DkimKeyError, read_key
 from relay.passwords import is_hash
+from relay.personal import PERSONAL, unknown
 from relay.unbuilt import not_built
 from tracker.config import (
     Count,
@@ -275,6 +276,10 @@ class SenderConfig(Section):
     def problems(self) -> Iterator[Problem]:
         if self.smarthost is not None and not self.smarthost.host:
             yield Problem(("smarthost", "host"), "is required")
+        for name, value in self.url_params.items():
+            found = unknown(value)
+            if found is not None:
+                yield Problem(("url_params", name), f"nothing is known for {found}; {', '.join(PERSONAL)} are")
         if self.signed_mail == "resign" and self.dkim is None:
             yield Problem(("signed_mail",), "resign needs dkim")
 
@@ -290,8 +295,15 @@ class Config(Section):
     senders: tuple[SenderConfig, ...] = ()
 
 
-def load_config(path: Path, environ: Mapping[str, str], only: str | None = None) -> Config:
-    """Read the configuration; ``only`` names the one wing that will run, None means both.
+def load_config(
+    path: Path,
+    environ: Mapping[str, str],
+    only: str | None = None,
+    doubts: Callable[[Config], Iterable[Problem]] = lambda _: (),
+    warn: Callable[[str], None] = lambda _: None,
+) -> Config:
+    """Read the configuration; ``only`` names the one wing that will run, None means both; ``warn`` is told, with its
+    place, of what ``doubts`` finds in one that has no error.
 
     Raises ConfigError with every problem at once, OSError where the file cannot be read.
     """
@@ -304,7 +316,7 @@ def load_config(path: Path, environ: Mapping[str, str], only: str | None = None)
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
 
-    return load(path, Config, environ, checks)
+    return load(path, Config, environ, checks, doubts, warn)
 
 
 def route_to(config: Config, route: str | None) -> SmarthostConfig:

@@ -13,7 +13,7 @@ import structlog
 from relay.dispatch.dsn import shortened
 from relay.dispatch.envelope import Copy, Sign, Target
 from relay.dispatch.mail import Mail
-from relay.instrumenting import Plan, plan
+from relay.instrumenting import Plan, Reader, plan
 from relay.reception.senders import thaw
 from relay.rewriting import message
 from relay.settings import Settings
@@ -53,7 +53,7 @@ class PreparedMail:
     @property
     def apart(self) -> bool:
         """Whether each recipient gets a copy of its own."""
-        return self._plan is not None and self._plan.instrumented and not self._plan.profile.shared
+        return self._plan is not None and self._plan.differs and not self._plan.profile.shared
 
     def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
         """The recipients by copy: each alone where the copies differ, else together, up to ``MOST_TOGETHER``."""
@@ -67,9 +67,10 @@ class PreparedMail:
             content = mail.trace + mail.content
             return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
         plain = mail.trace + decided.mail
-        if not decided.instrumented:
+        if not decided.differs:
             return Copy(mail.reverse_path, targets, plain, mail.options, sign=self._sign)
-        content = decided.copy_for(targets[0].ordinal if self.apart else None, mail.id, self._keyring)
+        reader = Reader(targets[0].ordinal, targets[0].address) if self.apart else None
+        content = decided.copy_for(reader, mail.id, self._keyring)
         return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, plain, self._sign)
 
 

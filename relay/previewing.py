@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
-from relay.config import Config
-from relay.instrumenting import Plan, plan
+from relay.config import Config, route_to
+from relay.instrumenting import Plan, Reader, plan
 from relay.keys import read_signing_key
-from relay.reception.senders import first_address, profile_for
+from relay.reception.headers import Headers
+from relay.reception.senders import SPEAKING_HEADERS, first_address, profile_for
+from relay.reception.vendors import vendor_of
 from relay.rewriting import message
 from tracker.model import Link, new_id
 from tracker.tokens import KEY_BYTES, Keyring, parse_key
@@ -34,9 +35,11 @@ class Preview:
             "tag": profile.tag,
             "mailing": profile.mailing,
             "metadata": dict(profile.metadata),
+            "category": self.plan.category,
             "instrumented": self.plan.instrumented,
             "reason": self.plan.reason,
             "pixel": self.plan.scan is not None and self.plan.scan.pixels,
+            "list_unsubscribe": self.plan.unsubscribe,
             "links": [_link(link) for link in self.plan.links],
             "skipped": list(self.plan.notes),
         }
@@ -48,6 +51,8 @@ class Preview:
             f"From {found['sender'] or '<>'} to {self.recipient or '(nobody)'}: {found['subject'] or '(no subject)'}",
             "Tracked: yes" if found["instrumented"] else f"Tracked: no ({found['reason']})",
             f"Open pixel: {'yes' if found['pixel'] else 'no'}",
+            *(["List-Unsubscribe: added"] if self.plan.unsubscribe else []),
+            f"Category: {found['category']}",
             *(f"{name.capitalize()}: {found[name]}" for name in ("tag", "mailing") if found[name]),
             f"Links: {len(found['links'])}",
         ]
@@ -64,10 +69,12 @@ def preview(config: Config, content: bytes, sender: str | None, recipient: str |
     keyring = _keyring(config)
     reverse_path = first_address(message.get(content, "From") or "") if sender is None else sender
     to = recipient or first_address(message.get(content, "To") or "")
-    header = partial(message.get, content)
-    profile = profile_for(config.senders, reverse_path, None, header, config.tracker.public_url, keyring.ids[0])
-    found = plan(content, profile, keyring)
-    return Preview(found, to, found.copy_for(1, new_id(), keyring))
+    headers = Headers(message.select(content, SPEAKING_HEADERS))
+    url, key = config.tracker.public_url, keyring.ids[0]
+    profile = profile_for(config.senders, reverse_path, None, headers, url, key, [to])
+    vendor = vendor_of(route_to(config, profile.route).host)
+    found = plan(content, replace(profile, keeps=vendor.name if vendor is not None else None), keyring)
+    return Preview(found, to, found.copy_for(Reader(1, to), new_id(), keyring))
 
 
 def _keyring(config: Config) -> Keyring:

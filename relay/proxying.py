@@ -127,7 +127,7 @@ class Proxy:
         """Hand over the mail: one copy in the transaction that is under way, several each in its own."""
         refuse_loops(submission.content)
         shared = self._passthrough and len(submission.rcpt_tos) > 1
-        mail = replace(mail_of(submission, self._settings, self._clock(), shared), route=self._route)
+        mail = mail_of(submission, self._settings, self._clock(), shared, self._route)
         prepared = await beside(len(mail.content), prepare, mail, self._settings)
         targets = tuple(Target(each.ordinal, each.address, each.options) for each in mail.recipients)
         if prepared.apart and len(targets) > 1:

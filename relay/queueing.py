@@ -5,14 +5,15 @@ The files belong to the workers that hold them; what is written here is small, a
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prometheus_client.core import GaugeMetricFamily
@@ -21,10 +22,12 @@ from prometheus_client.registry import Collector
 from relay.dispatch import rows
 from relay.dispatch.commits import connect
 from relay.dispatch.mail import Mail, Rcpt, State
-from relay.dispatch.spool import FOLDER, contents_of
+from relay.dispatch.spool import FOLDER, contents_of, locked
 from tracker import facts as codec
 from tracker.errors import SpoolError
 from tracker.model import Outcome, Status
+
+T = TypeVar("T")
 
 REMOVED = "removed from the queue by hand"
 
@@ -73,41 +76,38 @@ class Host:
 def queued(data_dir: Path, limit: int | None = None) -> list[Queued]:
     """The mails of all spool files, the longest waiting first. Raises SpoolError."""
     sql = "SELECT id, size, next_at FROM messages ORDER BY accepted_at LIMIT ?"
-    found = []
-    for path in files(data_dir):
-        with reading(path) as db:
-            for id, size, next_at in db.execute(sql, [-1 if limit is None else limit]).fetchall():
-                row = rows.row_of(db, id)
-                if row is not None:
-                    found.append(Queued(row.mail, size, next_at))
+
+    def ask(path: Path, db: sqlite3.Connection) -> list[Queued]:
+        found = db.execute(sql, [-1 if limit is None else limit]).fetchall()
+        mails = ((rows.mail_of(db, id), size, next_at) for id, size, next_at in found)
+        return [Queued(mail, size, next_at) for mail, size, next_at in mails if mail is not None]
+
+    found = itertools.chain.from_iterable(ask_all(data_dir, ask))
     return sorted(found, key=lambda each: each.mail.accepted_at)[:limit]
 
 
 def one(data_dir: Path, id: str) -> tuple[Queued, bytes] | None:
-    """One mail and its content as it came. Raises SpoolError."""
-    for path in files(data_dir):
-        with reading(path) as db:
-            row = rows.row_of(db, id)
-            if row is None:
-                continue
-            size, next_at = db.execute("SELECT size, next_at FROM messages WHERE id = ?", [id]).fetchone()
-            content = row.content
-            if content is None:
-                content = (contents_of(path) / id).read_bytes()
-            return Queued(row.mail, size, next_at), content
-    return None
+    """One mail and its content as it came. Raises SpoolError, OSError."""
+
+    def ask(path: Path, db: sqlite3.Connection) -> tuple[Queued, bytes] | None:
+        row = rows.row_of(db, id)
+        if row is None:
+            return None
+        size, next_at = db.execute("SELECT size, next_at FROM messages WHERE id = ?", [id]).fetchone()
+        content = row.content if row.content is not None else (contents_of(path) / id).read_bytes()
+        return Queued(row.mail, size, next_at), content
+
+    return next(filter(None, ask_all(data_dir, ask)), None)
 
 
 def hosts(data_dir: Path) -> list[Host]:
-    """The smarthosts that are left alone for now. Raises SpoolError."""
-    found: dict[str, Host] = {}
-    for path in files(data_dir):
-        with reading(path) as db:
-            for row in db.execute("SELECT route, since, next_at, reason FROM hosts"):
-                host = Host(*row)
-                if host.route not in found or host.since < found[host.route].since:
-                    found[host.route] = host
-    return list(found.values())
+    """The smarthosts that are left alone for now, each as whoever left it alone first knows it. Raises SpoolError."""
+
+    def ask(path: Path, db: sqlite3.Connection) -> list[Host]:
+        return [Host(*row) for row in db.execute("SELECT route, since, next_at, reason FROM hosts")]
+
+    found = sorted(itertools.chain.from_iterable(ask_all(data_dir, ask)), key=lambda host: -host.since)
+    return list({host.route: host for host in found}.values())
 
 
 def retry(data_dir: Path, ids: Sequence[str]) -> int:
@@ -135,8 +135,8 @@ def remove(data_dir: Path, ids: Iterable[str]) -> tuple[list[str], list[str]]:
                 if found[1] is None:
                     busy.append(id)
                     continue
-                row = rows.row_of(db, id)
-                rows.add_facts(db, _removals(row.mail) if row else ())
+                mail = rows.mail_of(db, id)
+                rows.add_facts(db, _removals(mail) if mail else ())
                 rows.forget(db, found[0])
                 removed.append(id)
         for id in removed:
@@ -157,6 +157,19 @@ def files(data_dir: Path) -> list[Path]:
     return sorted((data_dir / FOLDER).glob("*.db"))
 
 
+def ask_all(data_dir: Path, ask: Callable[[Path, sqlite3.Connection], T]) -> list[T]:
+    """Ask each spool file; one that its worker has just removed is passed over. Raises SpoolError."""
+    answers = []
+    for path in files(data_dir):
+        try:
+            with reading(path) as db:
+                answers.append(ask(path, db))
+        except SpoolError:
+            if path.exists():
+                raise
+    return answers
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads. Raises SpoolError."""
@@ -169,12 +182,19 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """A transaction on one file. Raises SpoolError."""
+    """A transaction on one file; where no worker holds it, nothing in it is in hand. Raises SpoolError."""
     try:
-        with closing(connect(path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")
+        lock = locked(path)
+        try:
+            with closing(connect(path)) as db:
+                db.execute("BEGIN IMMEDIATE")
+                if lock is not None:
+                    rows.release_all(db)
+                yield db
+                db.execute("COMMIT")
+        finally:
+            if lock is not None:
+                lock.close()
     except sqlite3.Error as error:
         raise SpoolError(f"{path}: {error}") from error
 

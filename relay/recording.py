@@ -66,19 +66,30 @@ class Recording:
         while True:
             last_round = self._stopping
             self._stirred.clear()
-            try:
-                for spool in list(self._spools):
-                    await self._empty(spool)
+            trouble = [await self._trouble_with(spool) for spool in list(self._spools)]
+            found = next((each for each in trouble if each is not None), None)
+            if found is None:
                 pause = 0.0
-            except (StoreError, SpoolError) as error:
+            else:
                 if not pause:
-                    log.warning("the store is away; records wait", error=str(error), cause=repr(error.__cause__))
+                    log.warning("records wait", error=str(found), cause=repr(found.__cause__))
                 pause = min(_LONGEST_PAUSE, pause * 2 or 0.2)
             if last_round:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause or _POLL_SECONDS):
                     await (asyncio.sleep(pause) if pause and not self._stopping else self._stirred.wait())
+
+    async def _trouble_with(self, spool: Spool) -> Exception | None:
+        """Tell all that is in one file; what went wrong, which is no other file's trouble."""
+        try:
+            await self._empty(spool)
+        except (StoreError, SpoolError) as error:
+            return error
+        except Exception as error:
+            log.exception("records cannot be told", file=spool.path.name)
+            return error
+        return None
 
     async def _empty(self, spool: Spool) -> None:
         while found := await spool.facts(_BATCH):

@@ -32,6 +32,7 @@ DRAIN_SECONDS = 30.0
 _READY_SECONDS = 60.0
 _SLOWEST_RESTART = 5.0
 _STEADY_SECONDS = 30.0
+_LONGEST_WAIT = 5.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
@@ -92,9 +93,11 @@ class Supervisor:
             self._end()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-    def _turn(self, timeout: float = 0.5) -> None:
+    def _turn(self) -> None:
         """Wait for a signal and do what it asks for; start anew what has died."""
-        found = signal.sigtimedwait(_SIGNALS, timeout)
+        began = time.monotonic()
+        due = (each.restart_at - began for each in self._processes if each.restart_at is not None)
+        found = signal.sigtimedwait(_SIGNALS, max(0.0, min(due, default=_LONGEST_WAIT)))
         if found is not None and found.si_signo in (signal.SIGTERM, signal.SIGINT):
             log.info("stopping; finishing what is in flight")
             self._stopping = True
@@ -173,6 +176,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, life.stop.set)
         loop.add_signal_handler(signal.SIGHUP, life.reload.set)
+        # Only now: a SIGHUP that nobody handles would end the process.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         def orphaned() -> None:

@@ -16,13 +16,7 @@ NOT_BUILT = (
     "tracker.retention.events",
     "tracker.retention.recipients",
     "tracker.webhooks",
-    "senders.*.text_tracking",
-    "senders.*.category",
     "senders.*.attribution",
-    "senders.*.link_rules",
-    "senders.*.visible_urls",
-    "senders.*.url_params",
-    "senders.*.list_unsubscribe",
     "senders.*.opt_out_url",
     "senders.*.bounces",
 )

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -27,7 +28,7 @@ from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Counterpart, Queueing
 from relay.recording import Recording
 from relay.rewriting.sevenbit import to_seven_bit
-from relay.settings import Settings
+from relay.settings import Settings, keys_of
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, TracepostError
 from tracker.store.base import Store
@@ -58,22 +59,21 @@ class Worker:
             retry,
             partial(prepare, settings=settings),
             time.time,
-            self._stirred,
+            self._recording.stir,
         )
         self._adopted: list[Spool] = []
+        self._damaged: set[Path] = set()
 
     async def run(self, life: Life, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop; what is in flight is finished first. Raises SpoolError where the spool cannot be
         had."""
-        spool = claim(self._settings.config.data_dir, self._routes, fresh=True)
+        spool = await self._claim(fresh=True)
         if spool is None:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
-        await spool.open()
         config = self._settings.config.relay
         door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
         self._delivery.start([spool])
-        self._stirred()
         await door.start(sockets)
         life.ready()
         chores = [
@@ -90,11 +90,6 @@ class Worker:
         await self._recording.stop()
         for each in (spool, *self._adopted):
             await each.close()
-
-    def _stirred(self) -> None:
-        """Something was sent, or failed, or ended."""
-        self._recording.stir()
-        self._seat.set_spool(self._delivery.octets)
 
     def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
         """What stands behind each session."""
@@ -117,8 +112,10 @@ class Worker:
             await life.reload.wait()
             life.reload.clear()
             try:
-                self._settings.replace(self._reread())
-                door.reload(self._settings.config.relay)
+                config = self._reread()
+                keys_of(config)  # what is wrong is found out before anything has changed
+                door.reload(config.relay)
+                self._settings.replace(config)
             except (TracepostError, OSError) as error:
                 log.error("the configuration is not reloaded", error=str(error))
                 continue
@@ -129,20 +126,45 @@ class Worker:
         """Send what lies in files whose holder is gone, and remove such a file once it is empty."""
         while True:
             await asyncio.sleep(ADOPT_SECONDS)
-            with contextlib.suppress(SpoolError):
+            try:
                 for spool in list(self._adopted):
-                    if await spool.empty():
-                        self._adopted.remove(spool)
-                        self._delivery.drop(spool)
-                        self._recording.drop(spool)
-                        await spool.remove()
-                        self._stirred()
-                found = claim(self._settings.config.data_dir, self._routes, fresh=False)
-                if found is not None:
-                    await found.open()
+                    await self._remove_if_empty(spool)
+                found = await self._claim(fresh=False)
+            except (SpoolError, OSError) as error:
+                log.error("spool files cannot be looked after now", error=str(error))
+                continue
+            if found is not None:
+                with contextlib.suppress(SpoolError):
                     await found.tell_again()
-                    log.info("a spool file is adopted", file=found.path.name)
-                    self._adopted.append(found)
-                    self._delivery.adopt(found)
-                    self._recording.adopt(found)
-                    self._stirred()
+                log.info("a spool file is adopted", file=found.path.name)
+                self._adopted.append(found)
+                self._delivery.adopt(found)
+                self._recording.adopt(found)
+
+    async def _remove_if_empty(self, spool: Spool) -> None:
+        if await spool.empty():
+            self._adopted.remove(spool)
+            self._delivery.drop(spool)
+            self._recording.drop(spool)
+            await spool.remove()
+
+    async def _claim(self, fresh: bool) -> Spool | None:
+        """A spool file that nobody holds, open. One that cannot be opened is left as it is, for its operator; it keeps
+        nobody from the others. Raises SpoolError."""
+        tried: set[Path] = set()
+        while True:
+            spool = claim(self._settings.config.data_dir, self._routes, fresh, tried, self._seat.add_spool)
+            if spool is None:
+                return None
+            there = spool.path.exists()
+            try:
+                await spool.open()
+                return spool
+            except SpoolError as error:
+                await spool.close()
+                if not there:
+                    raise
+                tried.add(spool.path)
+                if spool.path not in self._damaged:
+                    log.error("a spool file cannot be opened", file=str(spool.path), cause=repr(error.__cause__))
+                    self._damaged.add(spool.path)

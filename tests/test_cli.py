@@ -81,6 +81,16 @@ def test_check_is_content_with_a_good_file(folder):
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
+def test_check_warns_of_a_smarthost_that_tracks_by_itself_and_is_content(folder):
+    file = folder / "config.yaml"
+    file.write_text(file.read_text().replace("host: sandbox", "host: smtp.mailgun.org"))
+    answer = tracepost("check", cwd=folder)
+    assert answer.returncode == 0
+    assert "config.yaml:4: relay.smarthost.host: warning: Mailgun" in answer.stderr
+    assert "X-Mailgun-Track: no" in answer.stderr
+    assert "no errors" in answer.stdout
+
+
 def test_check_connect_tries_what_it_would_use(folder):
     answer = tracepost("check", "--connect", cwd=folder)
     assert answer.returncode == 1

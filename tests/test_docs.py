@@ -8,8 +8,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from relay.cli import cli
+from relay.personal import PERSONAL
 from relay.queueing import SpoolCollector
 from relay.reception.senders import OWN_HEADERS
+from relay.reception.vendors import VENDORS
+from relay.rewriting.marks import LABELS, MARKS
+from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
 from tracker.hits.recorder import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +47,39 @@ def test_links_in_the_documents_lead_somewhere():
     for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
+
+
+LINKS = (ROOT / "docs" / "links.md").read_text()
+
+
+def table(columns):
+    """The rows of a table of docs/links.md, by the names of its first columns; code marks taken off."""
+    rows = re.search(rf"^\| {columns} \|.*\n\| --- .*\n((?:\|.*\n)+)", LINKS, re.M)[1].splitlines()
+    cells = [re.split(r"(?<!\\)\|", row)[1:-1] for row in rows]
+    return [[re.sub(r"`", "", cell.strip()).replace("\\|", "|") for cell in row] for row in cells]
+
+
+def test_the_table_of_attributes_is_the_codes():
+    said = [
+        [name, mark.service, ", ".join(mark.values) if mark.values else "by being there"]
+        for name, mark in MARKS.items()
+    ]
+    assert table("attribute") == said
+    assert all(f"`{name}" in LINKS for name in LABELS)
+
+
+def test_the_tables_of_placeholders_are_the_codes():
+    meaning = {True: "the opt-out page", False: "the web copy"}
+    assert table(r"placeholder \| from") == [
+        [spelling, service, meaning[name == OPT_OUT]] for spelling, (service, name) in SPELLINGS.items()
+    ]
+    assert [row[0] for row in table(r"placeholder \| stands for")] == [f"{{{{ {name} }}}}" for name in PERSONAL]
+
+
+def test_the_table_of_headers_is_the_codes():
+    assert table("service") == [
+        [vendor.name, ", ".join(vendor.headers), ", ".join(vendor.hosts)] for vendor in VENDORS if vendor.headers
+    ]
+    assert all(f"`{name}" in LINKS for vendor in VENDORS for name in vendor.heard)
+    migrating = (ROOT / "docs" / "migrating.md").read_text()
+    assert all(re.search(rf"^## {vendor.name}", migrating, re.M) for vendor in VENDORS if vendor.headers)

@@ -8,7 +8,6 @@ import email
 import re
 import time
 from email.message import EmailMessage
-from functools import partial
 from uuid import UUID
 
 import pytest
@@ -16,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.config import SenderConfig
-from relay.instrumenting import Plan, plan
-from relay.reception.senders import profile_for
-from relay.rewriting import keeping, message
+from relay.instrumenting import Plan, Reader, plan
+from relay.reception.headers import Headers
+from relay.reception.senders import SPEAKING_HEADERS, profile_for
+from relay.rewriting import keeping, message, placeholders
 from relay.rewriting.charsets import charset_of
 from tests.rewriting.test_corpus import ENCODINGS, files, own_charset, wrap
-from tracker.mirror import Document, Kind, Picture, Reader, Splice, fill, pack, unpack
+from tracker.mirror import Document, Kind, Picture, Splice, Viewer, fill, pack, unpack
 from tracker.model import LinkType
 from tracker.tokens import KEY_BYTES, Click, Keyring, Mirror, OptOut
 
@@ -34,7 +34,8 @@ GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7
 
 def decided(content: bytes, **changes) -> Plan:
     senders = [SenderConfig(match="*", tracking_url="http://t.test", mirror_page=True)]
-    profile = profile_for(senders, "a@example.com", None, partial(message.get, content), "http://t.test", BEFORE.ids[0])
+    headers = Headers(message.select(content, SPEAKING_HEADERS))
+    profile = profile_for(senders, "a@example.com", None, headers, "http://t.test", BEFORE.ids[0])
     return plan(content, dataclasses.replace(profile, **changes), BEFORE)
 
 
@@ -43,13 +44,14 @@ def shown(found: Plan, recipient: int | None = 3, keyring: Keyring = BEFORE, add
     assert document is not None
     kept = unpack(pack(document))
     assert kept == document
-    return fill(kept, Reader(ID, recipient, "a@example.com", address), keyring)
+    return fill(kept, Viewer(ID, recipient, "a@example.com", address), keyring)
 
 
 def sent(found: Plan, recipient: int | None = 3) -> str:
     """The HTML of a copy as another parser finds it, less the pixel."""
     texts = []
-    for part in email.message_from_bytes(found.copy_for(recipient, ID, BEFORE)).walk():
+    reader = None if recipient is None else Reader(recipient, "b@c.d")
+    for part in email.message_from_bytes(found.copy_for(reader, ID, BEFORE)).walk():
         if part.get_content_type() == "text/html" and part.get_content_disposition() != "attachment":
             payload = part.get_payload(decode=True)
             charset = charset_of(str(part.get_param("charset", "")), payload)
@@ -156,7 +158,7 @@ def test_the_one_copy_of_all_is_shown_to_all():
 
 
 def test_a_pixel_of_ours_that_came_with_the_mail_is_not_loaded():
-    once = decided(related()).copy_for(1, ID, BEFORE)
+    once = decided(related()).copy_for(Reader(1, "b@c.d"), ID, BEFORE)
     assert b"/o/" in email.message_from_bytes(once).get_payload()[1].get_payload()[0].get_payload(decode=True)
     page = shown(decided(once))
     assert "/o/" not in page
@@ -212,12 +214,37 @@ def test_time_is_linear():
     assert time.monotonic() - began < 10
 
 
+OWN = (
+    "<a href='{{ unsubscribe_url }}'>out</a><a href=%unsubscribe_url%>out</a><a href=\"*|ARCHIVE|*\">web</a>"
+    "<a href='http://x.test/{{ recipient.email }}?m={{message.id}}&amp;t={{ message.tag }}'>me</a>"
+    "<a href='http://x.test/in?u={{ mirror_url }}'>in</a>"
+    "<a href='https+notrack://x.test/never'>n</a><a href='http://x.test/{{ other }}'>o</a>\r\n"
+)
+
+
+@pytest.mark.parametrize("clicks", [True, False])
+def test_links_of_the_readers_own_are_shown_as_they_were_sent(clicks):
+    found = decided(related(OWN, {}), mirror_page=False, click_tracking=clicks)
+    page = shown(found)
+    assert flat(page) == flat(sent(found))
+    assert page.count("/u/") == 2
+    assert page.count("/m/") == 1
+    assert "href='https://x.test/never'" in page
+    assert "href='http://x.test/{{ other }}'" in page
+    assert ("b%40c.d" in page) == (not clicks)
+
+
+def test_what_may_be_open_in_a_url_is_known_here_too():
+    for name in placeholders.OPEN:
+        assert "{{" not in one(Splice(Kind.PLAIN, f"http://x.test/{{{{{name}}}}}"))
+
+
 # -- filling in -------------------------------------------------------------------------------------------------------
 
 
-def one(splice: Splice, reader: Reader | None = None) -> str:
+def one(splice: Splice, reader: Viewer | None = None) -> str:
     document = Document((("<a href='", splice, "'>"),), {"p": Picture("image/png", "AAAA")}, "https://t.test", "")
-    return fill(document, reader or Reader(ID, 3, "a@b.c", "ann+x@example.net"), BEFORE)[9:-2]
+    return fill(document, reader or Viewer(ID, 3, "a@b.c", "ann+x@example.net"), BEFORE)[9:-2]
 
 
 def test_each_kind_of_splice():
@@ -240,7 +267,7 @@ def test_what_is_open_in_a_url_is_filled_in():
     assert BEFORE.open(Click, click).url == expected
 
 
-@pytest.mark.parametrize("reader", [Reader(ID, 3), Reader(ID, 3, "a@b.c"), Reader(ID, None)])
+@pytest.mark.parametrize("reader", [Viewer(ID, 3), Viewer(ID, 3, "a@b.c"), Viewer(ID, None)])
 def test_what_is_not_known_any_more_leads_nowhere(reader):
     assert one(Splice(Kind.OPT_OUT), reader) == "#"
     assert one(Splice(Kind.PLAIN, "http://x.test/?{{recipient.email}}"), reader) == "http://x.test/?"

@@ -6,10 +6,12 @@ which lack newer fields, are read with the fields' defaults.
 
 from __future__ import annotations
 
+import json
 import struct
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from tracker.model import Accepted, Fact, Hit, MirrorPage, Outcome
 
@@ -20,11 +22,16 @@ _ADAPTERS: dict[bytes, TypeAdapter[Fact]] = {letter: TypeAdapter(kind) for kind,
 
 
 def encode(fact: Fact) -> bytes:
-    """The octets of a fact."""
+    """The octets of a fact, whatever text is in it."""
     if isinstance(fact, MirrorPage):
         return _PAGE + _ABOUT_PAGE.pack(fact.message.bytes, fact.at) + fact.content
     letter = _LETTERS[type(fact)]
-    return letter + _ADAPTERS[letter].dump_json(fact)
+    adapter = _ADAPTERS[letter]
+    try:
+        return letter + adapter.dump_json(fact)
+    except PydanticSerializationError:  # a lone surrogate, which no store could keep
+        plain = adapter.dump_python(fact)
+        return letter + json.dumps(plain, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def decode(octets: bytes) -> Fact:

@@ -26,9 +26,15 @@ LARGEST_FILE = 1024 * 1024
 
 
 def load(
-    path: Path, model: type[S], environ: Mapping[str, str], checks: Callable[[S], Iterable[Problem]] = lambda _: ()
+    path: Path,
+    model: type[S],
+    environ: Mapping[str, str],
+    checks: Callable[[S], Iterable[Problem]] = lambda _: (),
+    doubts: Callable[[S], Iterable[Problem]] = lambda _: (),
+    warn: Callable[[str], None] = lambda _: None,
 ) -> S:
-    """The configuration in a file, overridden by the environment; ``checks`` finds what is wrong in the whole of it.
+    """The configuration in a file, overridden by the environment; ``checks`` finds what is wrong in the whole of it,
+    ``doubts`` what is no error but worth a word, which ``warn`` is told, with its place.
 
     Raises ConfigError with every problem as ``file:line: key: what is wrong``, OSError where the file cannot be read.
     """
@@ -43,6 +49,10 @@ def load(
             tree.complain(where, problem.sentence)
     if tree.problems:
         raise ConfigError(sorted(tree.problems, key=lambda problem: _place(problem, str(path))))
+    for doubt in doubts(config):
+        tree.complain(doubt.path, doubt.sentence)
+    for sentence in sorted(tree.problems, key=lambda problem: _place(problem, str(path))):
+        warn(sentence)
     return config
 
 

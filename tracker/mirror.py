@@ -21,7 +21,7 @@ from tracker.model import LinkType
 from tracker.tokens import Click, Keyring, Mirror, OptOut
 
 NOWHERE = "#"
-"""Where a link leads that cannot be made for this reader."""
+"""Where a link leads that cannot be made for this viewer."""
 
 _OPEN = re.compile(r"\{\{(recipient\.email|message\.id|unsubscribe_url|mirror_url)\}\}")
 
@@ -75,7 +75,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Viewer:
     """Who reads: a recipient by ordinal, None where one copy went to all. ``sender`` and ``address`` are None where
     they are not known any more."""
 
@@ -101,9 +101,9 @@ def unpack(octets: bytes) -> Document:
         raise ValueError("not a packed document") from error
 
 
-def fill(document: Document, reader: Reader, keyring: Keyring) -> str:
-    """The HTML as this reader got it: the same links with the same tokens, the mail's pictures inside, no pixel."""
-    filler = _Filler(document, reader, keyring)
+def fill(document: Document, viewer: Viewer, keyring: Keyring) -> str:
+    """The HTML as this viewer got it: the same links with the same tokens, the mail's pictures inside, no pixel."""
+    filler = _Filler(document, viewer, keyring)
     return "".join(
         piece if isinstance(piece, str) else filler.value(piece) for part in document.parts for piece in part
     )
@@ -112,9 +112,9 @@ def fill(document: Document, reader: Reader, keyring: Keyring) -> str:
 class _Filler:
     """Says what goes in place of each splice."""
 
-    def __init__(self, document: Document, reader: Reader, keyring: Keyring) -> None:
+    def __init__(self, document: Document, viewer: Viewer, keyring: Keyring) -> None:
         self._document = document
-        self._reader = reader
+        self._viewer = viewer
         self._keyring = keyring
         self._pictures = {
             name: f"data:{picture.type};base64,{picture.data}" for name, picture in document.pictures.items()
@@ -127,28 +127,28 @@ class _Filler:
         return html.escape(self._url(splice))
 
     def _url(self, splice: Splice) -> str:
-        reader = self._reader
+        viewer = self._viewer
         if splice.kind is Kind.OPT_OUT:
             return self._named("unsubscribe_url") or NOWHERE
         if splice.kind is Kind.MIRROR:
             return self._named("mirror_url")
-        target = _OPEN.sub(lambda match: quote(self._named(match[1]), safe=""), splice.url)
+        target = _OPEN.sub(lambda match: quote(self._named(match[1]), safe="", errors="replace"), splice.url)
         if splice.kind is Kind.PLAIN:
             return target
-        return self._sealed("c", Click(reader.message, reader.recipient, splice.position, target, splice.type))
+        return self._sealed("c", Click(viewer.message, viewer.recipient, splice.position, target, splice.type))
 
     def _named(self, name: str) -> str:
         """What a name stands for; empty where that is not known any more."""
-        reader = self._reader
+        viewer = self._viewer
         if name == "message.id":
-            return str(reader.message)
+            return str(viewer.message)
         if name == "mirror_url":
-            return self._sealed("m", Mirror(reader.message, reader.recipient))
+            return self._sealed("m", Mirror(viewer.message, viewer.recipient))
         if name == "recipient.email":
-            return reader.address or ""
-        if reader.sender is None or reader.address is None:
+            return viewer.address or ""
+        if viewer.sender is None or viewer.address is None:
             return ""
-        return self._sealed("u", OptOut(reader.message, reader.recipient, reader.sender, reader.address))
+        return self._sealed("u", OptOut(viewer.message, viewer.recipient, viewer.sender, viewer.address))
 
     def _sealed(self, letter: str, claim: Click | Mirror | OptOut) -> str:
         return f"{self._document.tracking_url}/{letter}/{self._keyring.seal(claim, self._document.key)}"

@@ -27,6 +27,8 @@ PAGE_SIZE = 16_384
 _CHECKPOINT_PAGES = 1024
 _BUSY_SECONDS = 10.0
 _MOST_TOGETHER = 500
+_OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.NotSupportedError)
+"""What SQLite raises for a statement that is wrong; all else is the file's trouble."""
 
 
 class Commits:
@@ -55,22 +57,24 @@ class Commits:
 
     async def close(self) -> None:
         """Finish what was asked for, close the file. Safe to call twice."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
         with self._changed:
+            thread, self._thread = self._thread, None
             self._stopping = True
             self._changed.notify()
-        await asyncio.to_thread(thread.join)
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
 
     def ask(self, work: Work[T]) -> asyncio.Future[T]:
         """Have work done in the next transaction. The future gives its result once that is on stable storage, raises
-        SpoolError where it could not be, and whatever ``work`` itself raised, which undoes only that work."""
-        assert self._loop is not None
-        future: asyncio.Future[T] = self._loop.create_future()
+        SpoolError where it could not be, or the file is closed, and whatever ``work`` itself raised, which undoes only
+        that work."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._changed:
-            self._asked.append((work, future))
-            self._changed.notify()
+            if self._thread is None or self._stopping:
+                future.set_exception(SpoolError("the spool file is closed"))
+            else:
+                self._asked.append((work, future))
+                self._changed.notify()
         return future
 
     # -- the thread --------------------------------------------------------------------------------------------------
@@ -93,18 +97,16 @@ class Commits:
             db.execute("COMMIT")
         except Exception as error:
             self._drop()
-            failure = SpoolError("the spool cannot be written now; trying again later may help")
-            failure.__cause__ = error
-            return [(future, failure) for _, future in together]
+            return [(future, _failure(error)) for _, future in together]
         return answers
 
     def _work(self, db: sqlite3.Connection, work: Work[Any]) -> Any:
         db.execute("SAVEPOINT one")
         try:
             answer = work(db)
-        except (sqlite3.OperationalError, OSError):
-            raise  # the file, not the work
         except Exception as error:
+            if isinstance(error, sqlite3.Error | OSError) and not isinstance(error, _OF_THE_WORK):
+                raise
             db.execute("ROLLBACK TO one")
             answer = error
         db.execute("RELEASE one")
@@ -140,6 +142,12 @@ class Commits:
             with suppress(sqlite3.Error):
                 self._db.close()
             self._db = None
+
+
+def _failure(cause: Exception) -> SpoolError:
+    failure = SpoolError("the spool cannot be written now; trying again later may help")
+    failure.__cause__ = cause
+    return failure
 
 
 def connect(path: Path) -> sqlite3.Connection:

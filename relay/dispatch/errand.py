@@ -31,10 +31,9 @@ LARGE = 128 * 1024
 DELAY_AFTER = 4 * 3600.0
 """Seconds after which a sender who asked for it (NOTIFY=DELAY) is told that a mail waits."""
 
-GIVEN_UP = "queue"
-"""The stage of verdicts on those whose time is over."""
-
 _SPOOL_PAUSE = 1.0
+_EXPIRED = "queue"
+"""The stage at which a recipient's time is over."""
 
 
 class Prepared(Protocol):
@@ -77,7 +76,8 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What all errands share. ``stirred`` is called when there is something new for the store."""
+    """What all errands share. ``stirred`` is called when there is something new for the store, ``noted`` with a lane
+    whose host has fallen ill or is well again."""
 
     hostname: str
     retry: Retry
@@ -85,6 +85,7 @@ class Office:
     clock: Clock
     spawn: Spawn
     stirred: Callable[[], None]
+    noted: Callable[[Lane], None]
 
 
 class Errand:
@@ -98,6 +99,7 @@ class Errand:
         self._under_way = under_way
         self._people = {each.ordinal: each for each in mail.recipients}
         self._tell = [each for each in mail.recipients if each.state is not State.WAITING]
+        self._tried: set[int] = set()
         self._recording: asyncio.Task[None] | None = None
         self._released = False
         self._over_at = mail.accepted_at + office.retry.give_up_after
@@ -105,20 +107,29 @@ class Errand:
     async def run(self) -> None:
         """Take the mail as far as it goes now. Never raises."""
         try:
-            now = self._office.clock()
-            waiting = [each for each in self.mail.recipients if each.state is State.WAITING]
-            prepared = await self._prepared()
-            self._record_acceptance(prepared)
-            if now >= self._over_at and not self._under_way:
-                await self._give_up(waiting)
-            else:
-                await self._send(prepared, [each for each in waiting if each.next_at <= now])
-            if not self._released:
-                await self._conclude()
+            await self._go()
         except Exception:
             log.exception("an errand failed", id=str(self.mail.id))
             await surely(lambda: self._spool.put_off(self.mail.id, self._office.clock() + _put_off_seconds()))
         self._office.stirred()
+
+    async def _go(self) -> None:
+        """Try those who are due, tell the sender, lay the mail back. When its time is over, all are tried once more."""
+        now = self._office.clock()
+        over = now >= self._over_at
+        waiting = [each for each in self.mail.recipients if each.state is State.WAITING]
+        try:
+            prepared = await self._prepared()
+            self._record_acceptance(prepared)
+            await self._send(prepared, [each for each in waiting if over or each.next_at <= now])
+        except Exception:
+            if not over:
+                raise
+            log.exception("the last try failed", id=str(self.mail.id))
+        if over:
+            await self._give_up([each for each in waiting if each.ordinal not in self._tried])
+        if not self._released:
+            await self._conclude()
 
     async def _prepared(self) -> Prepared:
         prepare = self._office.prepare
@@ -152,8 +163,10 @@ class Errand:
                     await attempt
                 else:
                     trying.add(self._office.spawn(attempt))
-        if trying:
-            await asyncio.gather(*trying)
+        # All of them end before anyone else may have the mail.
+        for trouble in await asyncio.gather(*trying, return_exceptions=True):
+            if trouble is not None:
+                raise trouble
 
     async def _try(self, prepared: Prepared, batch: tuple[Target, ...], alone: bool) -> None:
         """Send one copy and note what became of it; has a place of the lane and gives it back."""
@@ -161,7 +174,7 @@ class Errand:
             copy = await asyncio.to_thread(prepared.copy, batch) if self._large else prepared.copy(batch)
             verdicts = await deliver(self._lane.carrier, copy)
             if self._lane.heed(verdicts):
-                self._office.spawn(self._note_host())
+                self._office.noted(self._lane)
             # The place is kept until the outcome is on the disk: only so many copies can arrive twice.
             await self._settle(verdicts, alone)
         finally:
@@ -171,20 +184,13 @@ class Errand:
         verdicts = await self._under_way[rcpt.ordinal]
         await self._settle([each for each in verdicts if each.ordinal == rcpt.ordinal], False)
 
-    async def _note_host(self) -> None:
-        """Leave a note of the host's state for those who look into the queue; it is worth no second try."""
-        lane, route = self._lane, self._lane.routes[0]
-        with contextlib.suppress(SpoolError):
-            if lane.failing_since is None:
-                await self._spool.clear_host(route)
-            else:
-                await self._spool.set_host(route, lane.failing_since, lane.closed_until, lane.reason)
-
-    async def _give_up(self, waiting: Sequence[Rcpt]) -> None:
-        """The time is over: whoever still waits has failed."""
-        never = self._lane.reason or "it was never tried"
-        last = {each.ordinal: each.said.reply if each.said else never for each in waiting}
-        await self._settle([given_up(each.ordinal, each.address, last[each.ordinal]) for each in waiting], False)
+    async def _give_up(self, untried: Sequence[Rcpt]) -> None:
+        """The time is over, and the host is left alone or the mail cannot be sent: whoever still waits has failed."""
+        verdicts = []
+        for each in untried:
+            last = each.said.reply if each.said else self._lane.reason or "it was never tried"
+            verdicts.append(expired(each.ordinal, each.address, last))
+        await self._settle(verdicts, False)
 
     # -- what became of it -------------------------------------------------------------------------------------------
 
@@ -193,18 +199,16 @@ class Errand:
         if not verdicts:
             return
         now = self._office.clock()
-        if now >= self._over_at:  # a try may have begun in time and ended too late
-            verdicts = [
-                given_up(each.ordinal, each.address, each.reply) if each.temporary and each.stage != GIVEN_UP else each
-                for each in verdicts
-            ]
+        log.info("tried", id=str(self.mail.id), host=self._lane.host, **tally(verdicts))
+        if now >= self._over_at:
+            verdicts = [each if final(each) else expired(each.ordinal, each.address, each.reply) for each in verdicts]
+        self._tried |= {verdict.ordinal for verdict in verdicts}
         settled = [self._outcome(verdict, now) for verdict in verdicts]
         facts = [
             Outcome(self.mail.id, verdict.ordinal, status_of(verdict, outcome.state), now, verdict.reply)
             for verdict, outcome in zip(verdicts, settled, strict=True)
             if self.mail.profile
         ]
-        log.info("tried", id=str(self.mail.id), host=self._lane.host, **tally(verdicts))
         release = alone and not self._tell
         if self._recording is not None:
             await self._recording
@@ -223,10 +227,11 @@ class Errand:
         if verdict.sent:
             tell = not verdict.dsn and wants(notify, "relayed")
             state = State.RELAYED if tell else None
-        elif verdict.temporary and verdict.stage != GIVEN_UP:
+        elif not final(verdict):
             tell = not rcpt.warned and now >= self.mail.accepted_at + DELAY_AFTER and wants(notify, "delayed")
             state = State.WAITING
-            next_at = next_at if verdict.host_wide else now + self._office.retry.pause(attempts)
+            if not verdict.host_wide:
+                next_at = min(now + self._office.retry.pause(attempts), self._over_at)
         else:
             tell = wants(notify, "failed")
             state = State.FAILED if tell else None
@@ -237,7 +242,7 @@ class Errand:
         return Settled(verdict.ordinal, state, said, attempts, next_at)
 
     def _remote(self, verdict: Verdict) -> str | None:
-        return None if verdict.stage in ("local", GIVEN_UP) else self._lane.host
+        return None if verdict.stage in ("local", _EXPIRED) else self._lane.host
 
     async def _conclude(self) -> None:
         """Tell the sender what is to be told, and lay the mail back or forget it, in one transaction."""
@@ -247,10 +252,13 @@ class Errand:
         warned = [each.ordinal for each in self._tell if each.state is State.WAITING]
         notice = None
         if self._tell:
-            about = (self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
-            notice = await asyncio.to_thread(notice_for, *about) if self._large else notice_for(*about)
+            notice = await self._notice()
             log.info("the sender is told", id=str(self.mail.id), notice=str(notice.id), recipients=len(self._tell))
         await surely(lambda: self._spool.release(self.mail.id, done, warned, notice))
+
+    async def _notice(self) -> Mail:
+        about = (self.mail, self._tell, self._office.hostname, self._office.clock(), self._over_at)
+        return await asyncio.to_thread(notice_for, *about) if self._large else notice_for(*about)
 
 
 async def surely(write: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -274,10 +282,14 @@ async def deliver(carrier: Carrier, copy: Copy) -> Sequence[Verdict]:
         return [Verdict(target.ordinal, target.address, 451, "4.3.0", text, "local") for target in copy.targets]
 
 
-def given_up(ordinal: int, address: str, last: str) -> Verdict:
-    """The verdict on a recipient whose time is over (RFC 3463 section 3.5); ``last`` is what was last said of it."""
-    text = f"Given up after waiting too long: {last}"
-    return Verdict(ordinal, address, 451, "4.4.7", text, GIVEN_UP)
+def expired(ordinal: int, address: str, last: str) -> Verdict:
+    """The verdict on a recipient whose time is over; ``last`` is the last reply."""
+    return Verdict(ordinal, address, 451, "4.4.7", f"Given up after waiting too long: {last}", _EXPIRED)
+
+
+def final(verdict: Verdict) -> bool:
+    """There is no next try."""
+    return not verdict.temporary or verdict.stage == _EXPIRED
 
 
 def status_of(verdict: Verdict, state: State | None) -> Status:

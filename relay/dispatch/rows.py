@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -60,21 +60,25 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("COMMIT")
 
 
-def release_all(db: sqlite3.Connection) -> None:
-    """Make due what was in hand when the last holder of the file ended."""
-    db.execute("UPDATE messages SET next_at = accepted_at WHERE next_at IS NULL")
-    db.execute("DELETE FROM hosts")
+def release_all(db: sqlite3.Connection, but: Iterable[UUID] = ()) -> None:
+    """Make due what is in nobody's hand any more: all that the file says is in hand, but these."""
+    held = json.dumps([str(id) for id in but])
+    sql = (
+        "UPDATE messages SET next_at = accepted_at WHERE next_at IS NULL AND id NOT IN (SELECT value FROM json_each(?))"
+    )
+    db.execute(sql, [held])
 
 
-def reroute(db: sqlite3.Connection, routes: Sequence[str]) -> None:
-    """Mail whose route is none of these goes the usual way."""
+def reroute(db: sqlite3.Connection, routes: Collection[str]) -> None:
+    """Mail whose route is none of these goes the usual way; what was noted of hosts is no longer so."""
     db.execute(f"UPDATE messages SET route = '' WHERE route NOT IN ({_marks(routes)})", list(routes))  # noqa: S608
+    db.execute("DELETE FROM hosts")
 
 
 def insert(db: sqlite3.Connection, mail: Mail, inline: bool, next_at: float | None) -> None:
     """Keep a mail; ``next_at`` None: it is in hand. A mail that is here already changes nothing."""
     about = (str(mail.id), mail.route, mail.reverse_path, _dump(mail.options), mail.profile, mail.trace)
-    size = len(mail.trace) + len(mail.content)
+    size = len(mail.trace) + len(mail.content)  # as spool.size_of has it
     found = db.execute(
         "INSERT OR IGNORE INTO messages (id, route, reverse_path, options, profile, trace, size, accepted_at, recorded,"
         " next_at) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -142,14 +146,19 @@ def lease(db: sqlite3.Connection, routes: Sequence[str], now: float, limit: int)
     return _take(db, where, [*routes, now, limit])
 
 
-def lease_older(db: sqlite3.Connection, accepted_before: float, limit: int) -> list[Row]:
-    """Take the mails in hand that are here for too long, due or not."""
-    return _take(db, "accepted_at < ? AND next_at IS NOT NULL ORDER BY accepted_at LIMIT ?", [accepted_before, limit])
+def lease_older(
+    db: sqlite3.Connection, routes: Sequence[str], now: float, accepted_before: float, limit: int
+) -> list[Row]:
+    """Take those of the due mails in hand that are here for too long."""
+    # The plus keeps SQLite from the index on routes: all the mail of a host that is away is due.
+    where = f"accepted_at <= ? AND +route IN ({_marks(routes)}) AND next_at <= ? ORDER BY accepted_at LIMIT ?"
+    return _take(db, where, [accepted_before, *routes, now, limit])
 
 
-def lease_unrecorded(db: sqlite3.Connection, limit: int) -> list[Row]:
-    """Take the mails in hand of which the store does not know."""
-    return _take(db, "NOT recorded AND next_at IS NOT NULL ORDER BY seq LIMIT ?", [limit])
+def lease_unrecorded(db: sqlite3.Connection, routes: Sequence[str], now: float, limit: int) -> list[Row]:
+    """Take those of the due mails in hand of which the store does not know."""
+    where = f"NOT recorded AND +route IN ({_marks(routes)}) AND next_at <= ? ORDER BY seq LIMIT ?"
+    return _take(db, where, [*routes, now, limit])
 
 
 def put_off(db: sqlite3.Connection, id: UUID, next_at: float) -> None:
@@ -179,13 +188,22 @@ def row_of(db: sqlite3.Connection, id: str) -> Row | None:
     return _row(db, found) if found else None
 
 
+def mail_of(db: sqlite3.Connection, id: str) -> Mail | None:
+    """One mail by id, less its content, which is not even read."""
+    found = db.execute(f"SELECT {_MAIL} FROM messages WHERE id = ?", [id]).fetchone()  # noqa: S608
+    return _mail(db, found) if found else None
+
+
 def _row(db: sqlite3.Connection, found: Sequence[Any]) -> Row:
+    content = db.execute("SELECT content FROM contents WHERE seq = ?", [found[0]]).fetchone()
+    return Row(_mail(db, found), content[0] if content else None)
+
+
+def _mail(db: sqlite3.Connection, found: Sequence[Any]) -> Mail:
     seq, id, route, reverse_path, options, profile, trace, accepted_at, recorded = found
-    content = db.execute("SELECT content FROM contents WHERE seq = ?", [seq]).fetchone()
     people = tuple(recipients(db, seq))
     parameters = json.loads(options)
-    mail = Mail(UUID(id), route, reverse_path, parameters, people, profile, trace, b"", accepted_at, bool(recorded))
-    return Row(mail, content[0] if content else None)
+    return Mail(UUID(id), route, reverse_path, parameters, people, profile, trace, b"", accepted_at, bool(recorded))
 
 
 def recipients(db: sqlite3.Connection, seq: int) -> list[Rcpt]:
@@ -213,13 +231,14 @@ def settle(db: sqlite3.Connection, id: UUID, settled: Iterable[Settled]) -> None
             )
 
 
-def tell(db: sqlite3.Connection, id: UUID, told: Iterable[int], warned: Iterable[int]) -> None:
-    """The sender was told: of those in ``told`` for good, which ends them, of those in ``warned`` that they wait."""
+def tell(db: sqlite3.Connection, id: UUID, told: Iterable[int], warned: Iterable[int]) -> bool:
+    """The sender is told: of those in ``told`` for good, which ends them, of those in ``warned`` that they wait. False
+    where that is done already."""
     seq = _seq(db, id)
-    db.executemany("DELETE FROM recipients WHERE seq = ? AND ordinal = ?", [(seq, ordinal) for ordinal in told])
-    db.executemany(
-        "UPDATE recipients SET warned = 1 WHERE seq = ? AND ordinal = ?", [(seq, ordinal) for ordinal in warned]
-    )
+    sql = "DELETE FROM recipients WHERE seq = ? AND ordinal = ?"
+    ended = db.executemany(sql, [(seq, ordinal) for ordinal in told]).rowcount
+    sql = "UPDATE recipients SET warned = 1 WHERE seq = ? AND ordinal = ? AND NOT warned"
+    return db.executemany(sql, [(seq, ordinal) for ordinal in warned]).rowcount > 0 or ended > 0
 
 
 def release(db: sqlite3.Connection, id: UUID) -> int | None:
@@ -232,6 +251,12 @@ def release(db: sqlite3.Connection, id: UUID) -> int | None:
     return forget(db, seq)
 
 
+def forget_refused(db: sqlite3.Connection, ids: Iterable[UUID]) -> None:
+    """Take out mails whose clients were told to keep them."""
+    for id in ids:
+        forget(db, _seq(db, id))
+
+
 def forget(db: sqlite3.Connection, seq: int) -> int | None:
     """Take a mail out of the spool; its size, None where it was not there."""
     gone = db.execute("DELETE FROM messages WHERE seq = ? RETURNING size", [seq]).fetchone()
@@ -240,10 +265,9 @@ def forget(db: sqlite3.Connection, seq: int) -> int | None:
     return gone[0] if gone else None
 
 
-def next_due(db: sqlite3.Connection, route: str) -> float | None:
-    """When the next mail of a route is due, None where none waits."""
-    found: float | None = db.execute("SELECT min(next_at) FROM messages WHERE route = ?", [route]).fetchone()[0]
-    return found
+def ids(db: sqlite3.Connection) -> set[str]:
+    """The ids of all mail here."""
+    return {id for (id,) in db.execute("SELECT id FROM messages")}
 
 
 def in_files(db: sqlite3.Connection) -> set[str]:
@@ -279,7 +303,7 @@ def _seq(db: sqlite3.Connection, id: UUID) -> int:
     return found[0] if found else -1
 
 
-def _marks(values: Sequence[object]) -> str:
+def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))
 
 

@@ -12,17 +12,18 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 from uuid import UUID
 
 import structlog
 
 from relay.dispatch import rows
-from relay.dispatch.commits import Commits
+from relay.dispatch.commits import Commits, Work
+from relay.dispatch.contents import Contents, sync_folder
 from relay.dispatch.mail import Mail
 from relay.dispatch.rows import Settled
 from tracker import facts as codec
@@ -30,6 +31,10 @@ from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Fact, new_id
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+Weigh = Callable[[int], None]
+"""Is told by how many octets of mail a spool file has grown, or shrunk."""
 
 FOLDER = "spool"
 LARGEST_INLINE = 256 * 1024
@@ -42,16 +47,22 @@ _UNREADABLE_SECONDS = 300.0
 
 class Spool:
     """One file of the spool, open and locked. Its methods are for one event loop; all raise SpoolError where the disk
-    does not go along."""
+    does not go along. ``routes`` are the smarthosts that there are beside the usual one."""
 
-    def __init__(self, path: Path, lock: IO[bytes], routes: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, lock: IO[bytes], routes: Collection[str], weigh: Weigh = lambda octets: None
+    ) -> None:
         self.path = path
         self.octets = 0
+        self._weigh = weigh
         self._lock = lock
-        self._routes = ("", *routes)
-        self._contents = contents_of(path)
+        self._routes = frozenset(["", *routes])
+        self._contents = Contents(contents_of(path))
         self._commits = Commits(path, rows.prepare)
         self._version = 0
+        self._held: set[UUID] = set()  # arriving, or in hand
+        self._refused: set[UUID] = set()
+        self._doubt = False
 
     async def open(self) -> None:
         """Make due what a former holder had in hand. Raises SpoolError."""
@@ -60,10 +71,11 @@ class Spool:
         def begin(db: sqlite3.Connection) -> tuple[int, set[str]]:
             rows.release_all(db)
             rows.reroute(db, self._routes)
-            return rows.octets(db), rows.in_files(db)
+            return rows.octets(db), rows.ids(db)
 
-        self.octets, known = await self._commits.ask(begin)
-        await asyncio.to_thread(remove_orphans, self._contents, known)
+        octets, known = await self._ask(begin)
+        self._grow(octets)
+        await asyncio.to_thread(self._contents.keep_only, known)
 
     async def close(self) -> None:
         """Finish what is being written, and let go of the file."""
@@ -74,24 +86,33 @@ class Spool:
         """Keep a mail; it is on stable storage when this returns. ``in_hand``: the caller goes on with it. Raises
         SpoolFull where the disk has no room for it."""
         inline = len(mail.content) <= LARGEST_INLINE
-        if not inline:
-            await asyncio.to_thread(self._keep_content, mail)
         octets = [codec.encode(fact) for fact in facts]
 
         def work(db: sqlite3.Connection) -> None:
             if inline:
                 require_room(self.path.parent, len(mail.content), rows.free_octets(db))
-            rows.insert(db, mail, inline, None if in_hand else mail.accepted_at)
+            rows.insert(db, self._routed(mail), inline, None if in_hand else mail.accepted_at)
             rows.add_facts(db, octets)
 
+        self._held.add(mail.id)
         try:
-            await self._commits.ask(work)
-        except SpoolError:
             if not inline:
-                with suppress(OSError):
-                    self._content_of(mail.id).unlink()
+                require_room(self.path.parent, len(mail.content))
+                await asyncio.to_thread(self._contents.keep, mail.id, mail.content)
+            await self._ask(work)
+        except SpoolFull:
+            self._held.discard(mail.id)
             raise
-        self.octets += len(mail.trace) + len(mail.content)
+        except BaseException as error:
+            self._held.discard(mail.id)
+            self._refused.add(mail.id)
+            self._doubt = True
+            if isinstance(error, OSError):
+                raise SpoolError("the spool cannot be written now; trying again later may help") from error
+            raise
+        if not in_hand:
+            self._held.discard(mail.id)
+        self._grow(size_of(mail))
 
     async def record(self, facts: Sequence[Fact], mail: UUID | None = None) -> None:
         """Keep facts for the store; ``mail``: they tell of its acceptance, which is so done."""
@@ -102,11 +123,11 @@ class Spool:
             if mail is not None:
                 rows.set_recorded(db, mail)
 
-        await self._commits.ask(work)
+        await self._ask(work)
 
     async def tell_again(self) -> None:
         """Have the store told of every mail here once more: the file may come from where another store is."""
-        await self._commits.ask(rows.forget_recorded)
+        await self._ask(rows.forget_recorded)
 
     async def settle(
         self, mail: UUID, settled: Sequence[Settled], facts: Sequence[Fact] = (), release: bool = False
@@ -119,7 +140,9 @@ class Spool:
             rows.add_facts(db, octets)
             return rows.release(db, mail) if release else None
 
-        self._gone(mail, await self._commits.ask(work))
+        self._gone(mail, await self._ask(work))
+        if release:
+            self._held.discard(mail)
 
     async def release(
         self, mail: UUID, told: Sequence[int] = (), warned: Sequence[int] = (), notice: Mail | None = None
@@ -127,146 +150,171 @@ class Spool:
         """Lay a mail back until it is due again, or forget it where nobody is left; with it, in one transaction, a
         ``notice`` to its sender about the recipients ``told`` and ``warned`` of."""
 
-        def work(db: sqlite3.Connection) -> int | None:
-            rows.tell(db, mail, told, warned)
-            if notice is not None:
-                rows.insert(db, notice, True, notice.accepted_at)
-            return rows.release(db, mail)
+        def work(db: sqlite3.Connection) -> tuple[int | None, int]:
+            # Where an earlier try has come through after all, the notice may be on its way already.
+            told_now, size = rows.tell(db, mail, told, warned), 0
+            if notice is not None and told_now:
+                rows.insert(db, self._routed(notice), True, notice.accepted_at)
+                size = size_of(notice)
+            return rows.release(db, mail), size
 
-        self._gone(mail, await self._commits.ask(work))
-        if notice is not None:
-            self.octets += len(notice.trace) + len(notice.content)
+        gone, grown = await self._ask(work)
+        self._gone(mail, gone)
+        self._held.discard(mail)
+        self._grow(grown)
 
-    async def reroute(self, routes: Sequence[str]) -> None:
-        """Mail whose route is none of these goes the usual way."""
-        await self._commits.ask(lambda db: rows.reroute(db, routes))
+    def reroute(self, routes: Collection[str]) -> Coroutine[Any, Any, None]:
+        """There are only these routes from now on; mail of any other goes the usual way."""
+        self._routes = frozenset(["", *routes])
+        return self._ask(lambda db: rows.reroute(db, self._routes))
 
     async def put_off(self, mail: UUID, next_at: float) -> None:
         """Lay a mail back until ``next_at``, whatever its recipients want."""
-        await self._commits.ask(lambda db: rows.put_off(db, mail, next_at))
+        await self._ask(lambda db: rows.put_off(db, mail, next_at))
+        self._held.discard(mail)
 
     async def lease(self, routes: Sequence[str], now: float, limit: int) -> list[Mail]:
         """Take the mails that are due longest in hand."""
-        return await self._read(await self._commits.ask(lambda db: rows.lease(db, routes, now, limit)), now)
+        return await self._read(await self._ask(lambda db: rows.lease(db, routes, now, limit)), now)
 
-    async def lease_older(self, accepted_before: float, now: float, limit: int) -> list[Mail]:
-        """Take mails in hand that are here for too long."""
-        return await self._read(await self._commits.ask(lambda db: rows.lease_older(db, accepted_before, limit)), now)
+    async def lease_idle(self, routes: Sequence[str], now: float, accepted_before: float, limit: int) -> list[Mail]:
+        """Take those mails in hand for which something is to be done though their smarthost is away: they are here for
+        too long, or the store does not know of them."""
 
-    async def lease_unrecorded(self, now: float, limit: int) -> list[Mail]:
-        """Take mails in hand of which the store does not know."""
-        return await self._read(await self._commits.ask(lambda db: rows.lease_unrecorded(db, limit)), now)
+        def work(db: sqlite3.Connection) -> list[rows.Row]:
+            older = rows.lease_older(db, routes, now, accepted_before, limit)
+            return older + rows.lease_unrecorded(db, routes, now, limit - len(older))
 
-    async def next_due(self, routes: Sequence[str]) -> float | None:
-        """When the next mail of these routes is due, None where none waits."""
-
-        def work(db: sqlite3.Connection) -> list[float]:
-            found = (rows.next_due(db, route) for route in routes)
-            return [at for at in found if at is not None]
-
-        return min(await self._commits.ask(work), default=None)
+        return await self._read(await self._ask(work), now)
 
     async def facts(self, limit: int) -> list[tuple[int, bytes]]:
         """The oldest facts that the store has not taken, each with its number."""
-        return await self._commits.ask(lambda db: rows.facts(db, limit))
+        return await self._ask(lambda db: rows.facts(db, limit))
 
     async def forget_facts(self, last: int) -> None:
         """The store has taken all facts up to this number."""
-        await self._commits.ask(lambda db: rows.forget_facts(db, last))
+        await self._ask(lambda db: rows.forget_facts(db, last))
 
     async def set_host(self, route: str, since: float, next_at: float, reason: str) -> None:
         """Note, for those who look, that a smarthost is left alone and why."""
-        await self._commits.ask(lambda db: rows.set_host(db, route, since, next_at, reason))
+        await self._ask(lambda db: rows.set_host(db, route, since, next_at, reason))
 
     async def clear_host(self, route: str) -> None:
         """The smarthost is well again."""
-        await self._commits.ask(lambda db: rows.clear_host(db, route))
+        await self._ask(lambda db: rows.clear_host(db, route))
 
-    async def touched(self) -> bool:
-        """Whether another program (``tracepost queue``) wrote into the file since this was last asked."""
+    async def tend(self) -> bool:
+        """Set right what a commit of which nobody knows how it ended may have left behind; whether another program
+        (``tracepost queue``) wrote into the file since this was last asked."""
+        if self._doubt:
+            await self._resolve()
 
-        def work(db: sqlite3.Connection) -> int:
-            found: int = db.execute("PRAGMA data_version").fetchone()[0]
-            return found
+        def work(db: sqlite3.Connection) -> tuple[int, int | None]:
+            version: int = db.execute("PRAGMA data_version").fetchone()[0]
+            return version, None if version == before else rows.octets(db)
 
-        before, self._version = self._version, await self._commits.ask(work)
+        before = self._version
+        self._version, octets = await self._ask(work)
+        if octets is not None:
+            self._grow(octets - self.octets)
         return before not in (0, self._version)
+
+    async def _resolve(self) -> None:
+        """After a commit that failed, the file may hold more than we were told, or less: mails that were refused, mails
+        in hand that nobody has, contents without a mail."""
+        self._doubt = False
+        there = await asyncio.to_thread(self._contents.names)
+        held, refused = set(self._held), set(self._refused)
+
+        def work(db: sqlite3.Connection) -> tuple[int, set[str]]:
+            rows.forget_refused(db, refused)
+            rows.release_all(db, but=held)
+            return rows.octets(db), rows.ids(db)
+
+        octets, known = await self._ask(work)
+        self._grow(octets - self.octets)
+        self._refused -= refused
+        for name in there - known - {str(id) for id in held}:
+            self._contents.remove(name)
 
     async def empty(self) -> bool:
         """Whether nothing is left in the file, neither mail nor facts."""
         sql = "SELECT NOT EXISTS (SELECT 1 FROM messages) AND NOT EXISTS (SELECT 1 FROM facts)"
-        return bool(await self._commits.ask(lambda db: db.execute(sql).fetchone()[0]))
+        return bool(await self._ask(lambda db: db.execute(sql).fetchone()[0]))
 
     async def remove(self) -> None:
-        """Close the file and delete it; it must be empty."""
+        """Close the file and delete it; it must be empty. Raises OSError."""
         await self._commits.close()
         for path in (*files_of(self.path), lock_of(self.path)):
             path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self._contents.rmdir()
+        self._contents.close()
         self._lock.close()
 
     async def _read(self, found: Iterable[rows.Row], now: float) -> list[Mail]:
         """The mails with their contents; one whose content cannot be read now is laid back, whatever the others do."""
         mails = []
         for row in found:
+            self._held.add(row.mail.id)
             try:
                 content = row.content
                 if content is None:
-                    content = await asyncio.to_thread(self._content_of(row.mail.id).read_bytes)
+                    content = await asyncio.to_thread(self._contents.read, row.mail.id)
                 mails.append(replace(row.mail, content=content))
             except OSError as error:
                 log.error("a content cannot be read; trying again later", id=str(row.mail.id), error=error.strerror)
-                await self.put_off(row.mail.id, now + _UNREADABLE_SECONDS)
+                self._held.discard(row.mail.id)
+                with suppress(SpoolError):  # it is then found in nobody's hand
+                    await self.put_off(row.mail.id, now + _UNREADABLE_SECONDS)
         return mails
 
-    def _keep_content(self, mail: Mail) -> None:
-        path = self._content_of(mail.id)
+    async def _ask(self, work: Work[T]) -> T:
         try:
-            require_room(self.path.parent, len(mail.content))
-            if not self._contents.is_dir():
-                self._contents.mkdir(exist_ok=True, mode=0o700)
-                sync_folder(self._contents.parent)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(mail.content)
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self._contents)
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink()
-            raise SpoolError("the spool cannot be written now; trying again later may help") from error
+            return await self._commits.ask(work)
+        except SpoolError as error:
+            self._doubt = self._doubt or not isinstance(error, SpoolFull)
+            raise
 
-    def _content_of(self, mail: UUID) -> Path:
-        return self._contents / str(mail)
+    def _routed(self, mail: Mail) -> Mail:
+        """The mail by a way that there is: the configuration may have been read again since it was chosen."""
+        return mail if mail.route in self._routes else replace(mail, route="")
+
+    def _grow(self, octets: int) -> None:
+        self.octets += octets
+        self._weigh(octets)
 
     def _gone(self, mail: UUID, size: int | None) -> None:
         if size is not None:
-            self.octets -= size
+            self._grow(-size)
             if size > LARGEST_INLINE:
-                self._content_of(mail).unlink(missing_ok=True)
+                self._contents.remove(str(mail))
 
 
 # -- the folder ------------------------------------------------------------------------------------------------------
 
 
-def claim(data_dir: Path, routes: Sequence[str], fresh: bool) -> Spool | None:
-    """A file that nobody holds, locked: the first there is; where there is none, a new one if ``fresh``, else None.
-    Raises SpoolError."""
+def claim(
+    data_dir: Path,
+    routes: Collection[str],
+    fresh: bool,
+    but: Collection[Path] = (),
+    weigh: Weigh = lambda octets: None,
+) -> Spool | None:
+    """A file that nobody holds, locked: the first there is beside those in ``but``; where there is none, a new one if
+    ``fresh``, else None. Raises SpoolError."""
     folder = data_dir / FOLDER
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(data_dir)
         for path in sorted(folder.glob("*.db")):
-            lock = locked(path)
+            lock = locked(path) if path not in but else None
             if lock is not None:
-                return Spool(path, lock, routes)
+                return Spool(path, lock, routes, weigh)
         if fresh:
             path = folder / f"{new_id()}.db"
             lock = locked(path)
             if lock is not None:
-                return Spool(path, lock, routes)
+                return Spool(path, lock, routes, weigh)
     except OSError as error:
         raise SpoolError(f"{folder}: {error.strerror}") from error
     return None
@@ -281,10 +329,11 @@ def locked(path: Path) -> IO[bytes] | None:
         lock.close()
         return None
     # Its last holder may have removed the file, and the lock's name with it, between our opening and locking.
-    if not lock_of(path).exists() or os.fstat(lock.fileno()).st_ino != lock_of(path).stat().st_ino:
-        lock.close()
-        return None
-    return lock
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(lock.fileno()), lock_of(path).stat()):
+            return lock
+    lock.close()
+    return None
 
 
 def lock_of(path: Path) -> Path:
@@ -302,14 +351,6 @@ def files_of(path: Path) -> list[Path]:
     return [path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")]
 
 
-def remove_orphans(contents: Path, known: set[str]) -> None:
-    """Remove contents whose mail was never taken, or is done with."""
-    if contents.is_dir():
-        for path in contents.iterdir():
-            if path.name not in known:
-                path.unlink(missing_ok=True)
-
-
 def require_room(folder: Path, size: int, reusable: int = 0) -> None:
     """Raise SpoolFull unless the disk has room for so many octets beside what is kept free, of which ``reusable`` ones
     in the database may be up to a half; OSError where it cannot be asked."""
@@ -319,10 +360,6 @@ def require_room(folder: Path, size: int, reusable: int = 0) -> None:
         raise SpoolFull("the disk has no room for more mail; trying again later may help")
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def size_of(mail: Mail) -> int:
+    """Octets that a mail takes up here."""
+    return len(mail.trace) + len(mail.content)

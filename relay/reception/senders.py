@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from email.utils import getaddresses
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
+
+from relay.reception.headers import LONGEST, Headers, encodable, json_object, readable, switch, texts
+from relay.reception.vendors import READ_HEADERS, Asked, asked_by, removed_headers
 
 if TYPE_CHECKING:
     from relay.config import SenderConfig
@@ -26,14 +26,10 @@ OWN_HEADERS = (
 )
 """Headers by which one message speaks to us; none of them leaves (contract, section 3)."""
 
-REMOVED_HEADERS = (*OWN_HEADERS, "Bcc")
-"""Headers that never leave."""
+SPEAKING_HEADERS = ("From", "Subject", *OWN_HEADERS, *READ_HEADERS)
+"""Headers by which a profile is chosen and made; a name that ends in ``*`` stands for all that begin so."""
 
-_LONGEST_HEADER = 8192
-"""Octets of a header value that are looked at: decoding a longer one costs seconds (a 280 KB encoded word: 8.6 s)."""
-
-HeaderGetter = Callable[[str], str | None]
-"""The unfolded value of the first header of a name, None where there is none."""
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +38,15 @@ class Profile:
 
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
-    what the message itself asks for. ``shared``: one copy goes to all recipients. ``signed_mail`` says what becomes of
-    mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves is signed by us. ``mirror_page``: the
-    HTML is kept even where no link leads to it. ``reason`` says why the mail is not even scanned; ``notes`` names
-    header values that could not be understood.
+    marketing or transactional, None: by what the mail holds. ``shared``: one copy goes to all recipients.
+    ``signed_mail`` says what becomes of mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves
+    is signed by us. ``mirror_page``: the HTML is kept even where no link leads to it. ``reason`` says why the mail is
+    not even scanned; ``notes`` names header values that could not be understood.
+
+    ``saved`` are the types that the store knows and ``link_rules`` those of the configuration, as (URL or glob, type)
+    pairs; ``url_params`` stand in the order of the configuration. ``honored``: headers of other services are read, and
+    taken out but for those of the service that ``keeps`` names, to whom the mail goes. ``longest_address`` is the
+    length of the recipients' longest address, percent-encoded; 0: unknown.
     """
 
     sender: str
@@ -55,17 +56,32 @@ class Profile:
     key: str
     open_tracking: bool = False
     click_tracking: bool = False
+    text_tracking: bool = False
     subject: str = ""
     tag: str | None = None
     mailing: str | None = None
     category: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    saved: Pairs = ()
+    link_rules: Pairs = ()
+    visible_urls: str = "track"
+    url_params: Pairs = ()
+    list_unsubscribe: bool = False
+    honored: bool = False
+    keeps: str | None = None
+    longest_address: int = 0
     shared: bool = False
     signed_mail: str = "skip"
     dkim: bool = False
     mirror_page: bool = False
     notes: tuple[str, ...] = ()
     reason: str | None = None
+
+    @property
+    def removed_headers(self) -> tuple[str, ...]:
+        """Headers that do not leave."""
+        theirs = removed_headers(self.keeps) if self.honored else ()
+        return (*OWN_HEADERS, "Bcc", *theirs)
 
 
 _RECORD = TypeAdapter(Profile)
@@ -75,37 +91,66 @@ def profile_for(
     senders: Sequence[SenderConfig],
     reverse_path: str,
     user: str | None,
-    header: HeaderGetter,
+    headers: Headers,
     public_url: str,
     key: str,
+    recipients: Iterable[str] = (),
 ) -> Profile:
     """The profile of a message: settings by the address in From, else by the reverse-path, or by the AUTH ``user``;
-    then the message's own ``X-Track-`` headers, which widen or narrow what the settings say but never give a stranger a
-    profile. ``public_url`` holds where the sender has no tracking URL of its own; ``key`` is the id of today's key."""
-    sender = _encodable(first_address(header("From") or "") or reverse_path).lower()
+    then the message's own headers (``SPEAKING_HEADERS``), ours before those of other services, which widen or narrow
+    what the settings say but never give a stranger a profile. ``public_url`` holds where the sender has no tracking URL
+    of its own; ``key`` is the id of today's key."""
+    sender = encodable(first_address(headers.first("From") or "") or reverse_path).lower()
     settings = next((each for each in senders if each.matches(sender, user)), None)
+    theirs = asked_by(headers) if settings is not None and settings.honor_vendor_headers else Asked()
     notes: list[str] = []
-    opens = _switch("X-Track-Opens", header, settings is not None and settings.open_tracking, notes)
-    clicks = _switch("X-Track-Clicks", header, settings is not None and settings.click_tracking, notes)
-    return Profile(
+    known = Profile(
         sender=sender,
         listed=settings is not None,
         route=settings.route if settings is not None else None,
         tracking_url=(settings.tracking_url if settings is not None else None) or public_url,
         key=key,
-        open_tracking=opens and settings is not None,
-        click_tracking=clicks and settings is not None,
-        subject=readable(header("Subject") or ""),
-        tag=readable(header("X-Track-Tag") or "") or None,
-        mailing=readable(header("X-Track-Mailing") or "") or None,
-        category=_category(header("X-Track-Category"), notes),
-        metadata=_metadata(header("X-Track-Metadata"), notes),
-        signed_mail=settings.signed_mail if settings is not None else "skip",
-        dkim=settings is not None and settings.dkim is not None,
-        mirror_page=settings is not None and settings.mirror_page,
-        notes=tuple(notes),
+        subject=readable(headers.first("Subject") or ""),
+        tag=readable(headers.first("X-Track-Tag") or "") or theirs.tag,
+        mailing=readable(headers.first("X-Track-Mailing") or "") or theirs.mailing,
+        category=_category(headers.first("X-Track-Category"), notes),
+        metadata=theirs.metadata | _metadata(headers.first("X-Track-Metadata"), notes),
+        longest_address=max((len(quote(each, safe="", errors="replace")) for each in recipients), default=0),
         reason="no_profile" if settings is None else None if reverse_path else "null_reverse_path",
     )
+    opens, clicks = _switch("X-Track-Opens", headers, notes), _switch("X-Track-Clicks", headers, notes)
+    known = replace(known, notes=(*notes, *theirs.notes))
+    return known if settings is None else _with_settings(known, settings, theirs, opens, clicks)
+
+
+def _with_settings(
+    known: Profile, settings: SenderConfig, theirs: Asked, opens: bool | None, clicks: bool | None
+) -> Profile:
+    """A listed sender's profile; ``opens`` and ``clicks`` are what our own headers say."""
+    text = settings.text_tracking
+    if clicks is False:
+        text = False
+    elif clicks is None:
+        text = (text and theirs.clicks is not False) if theirs.text is None else theirs.text
+    return replace(
+        known,
+        open_tracking=_first(opens, theirs.opens, settings.open_tracking),
+        click_tracking=_first(clicks, theirs.clicks, settings.click_tracking),
+        text_tracking=text,
+        category=known.category or (settings.category if settings.category != "auto" else None),
+        link_rules=tuple((each.match, each.type.value) for each in settings.link_rules),
+        visible_urls=settings.visible_urls,
+        url_params=tuple(settings.url_params.items()),
+        list_unsubscribe=settings.list_unsubscribe,
+        signed_mail=settings.signed_mail,
+        dkim=settings.dkim is not None,
+        mirror_page=settings.mirror_page,
+        honored=settings.honor_vendor_headers,
+    )
+
+
+def _first(*values: bool | None) -> bool:
+    return next((value for value in values if value is not None), False)
 
 
 def freeze(profile: Profile) -> str:
@@ -126,33 +171,16 @@ def thaw(text: str) -> Profile:
 
 def first_address(value: str) -> str:
     """The first address of an address header, empty where there is none that can be read."""
-    pairs = getaddresses([value[:_LONGEST_HEADER]])
+    pairs = getaddresses([value[:LONGEST]])
     return next((address for _, address in pairs if "@" in address), "")
 
 
-def readable(value: str) -> str:
-    """A header value as a person reads it: encoded words (RFC 2047) decoded, white space folded, one line."""
-    value = value[:_LONGEST_HEADER]
-    if "=?" in value:
-        with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
-            value = str(make_header(decode_header(value)))
-    return " ".join(_encodable(value).split())
-
-
-def _encodable(value: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, which a command line or JSON may bring, become question marks."""
-    return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _switch(name: str, header: HeaderGetter, default: bool, notes: list[str]) -> bool:
-    value = (header(name) or "").strip().lower()
-    if value in ("yes", "true", "on", "1"):
-        return True
-    if value in ("no", "false", "off", "0"):
-        return False
-    if value:
+def _switch(name: str, headers: Headers, notes: list[str]) -> bool | None:
+    value = (headers.first(name) or "").strip()
+    found = switch(value)
+    if value and found is None:
         notes.append(f"{name} is neither yes nor no")
-    return default
+    return found
 
 
 def _category(value: str | None, notes: list[str]) -> str | None:
@@ -165,14 +193,7 @@ def _category(value: str | None, notes: list[str]) -> str | None:
 
 
 def _metadata(value: str | None, notes: list[str]) -> dict[str, str]:
-    if not value:
-        return {}
-    try:
-        found = json.loads(readable(value))
-        if isinstance(found, dict):
-            texts = {name: item if isinstance(item, str) else json.dumps(item) for name, item in found.items()}
-            return {_encodable(name): _encodable(item) for name, item in texts.items()}
-    except (ValueError, RecursionError):
-        pass
-    notes.append("X-Track-Metadata is not a JSON object")
-    return {}
+    found = json_object(value) if value else {}
+    if found is None:
+        notes.append("X-Track-Metadata is not a JSON object")
+    return texts(found or {})

@@ -102,6 +102,19 @@ def charset_of(label: str, data: bytes) -> Charset | None:
     return Charset(None if label in _UNDECLARED else name, True)
 
 
+def decoding_charset_of(label: str, data: bytes) -> Charset | None:
+    """The same for text in which every character counts, not the markup alone. Octets that claim no charset and are
+    not UTF-8 are read as Latin-1, which can hold any; None where they are not what they claim to be."""
+    charset = charset_of(label, data)
+    if charset is None or not charset.bytewise or data.isascii():
+        return charset
+    try:
+        data.decode(charset.name or "utf_8")
+    except (UnicodeError, ValueError):
+        return Charset("latin_1", False) if charset.name is None else None
+    return Charset(charset.name or "utf_8", False)
+
+
 def read_loosely(label: str, data: bytes) -> str:
     """What a part says that is labelled so, whatever it takes: for reading only, with replacement characters."""
     charset = charset_of(label, data)

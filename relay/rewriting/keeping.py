@@ -15,9 +15,11 @@ from urllib.parse import unquote
 
 from relay.rewriting import message
 from relay.rewriting.charsets import Charset, read_loosely
+from relay.rewriting.decisions import Way
 from relay.rewriting.html import unescape
 from relay.rewriting.message import Part
 from tracker.mirror import Document, Kind, Picture, Piece, Splice
+from tracker.model import Link
 
 MAX_PICTURES = 5_000_000
 """Octets of pictures on one page, each counted as often as it is shown; those past that are left out."""
@@ -48,6 +50,11 @@ class Leaf:
 
 READ = Charset("utf_8", False)
 """Of text that was read already."""
+
+
+def splice_of(way: Way, link: Link) -> Splice | None:
+    """What goes in place of a link; None: nothing."""
+    return None if way is Way.REMOVE else Splice(Kind(way.value), link.target, link.position, link.type)
 
 
 def leaf_as_it_is(part: Part, body: bytes) -> Leaf:

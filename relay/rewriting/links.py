@@ -12,16 +12,15 @@ import idna
 from relay.rewriting import page
 from relay.rewriting.charsets import Charset, query_encoding
 from relay.rewriting.html import unescape
-from relay.rewriting.marks import LABELS, mark
+from relay.rewriting.marks import LABELS, MARKS, Marked, marked
 from relay.rewriting.page import Anchor
-from tracker.model import LinkType
 
 _EDGES = "".join(map(chr, range(33)))
-_HTTP = re.compile(r"[hH][tT][tT][pP][sS]?:")
+_HTTP = re.compile(r"[hH][tT][tT][pP][sS]?(\+[nN][oO][tT][rR][aA][cC][kK])?:")
 _PARTS = re.compile(r"([a-zA-Z]+):([/\\]*+)([^/\\?#]*+)([^?#]*+)(\?[^#]*+)?(#.*+)?", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_VISIBLE = re.compile(r"(?:https?://|www\.)\S+|(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,}(?::\d+)?(?:[/?#]\S*)?", re.I)
 
 
 def url_of(value: str) -> str:
@@ -36,9 +35,22 @@ def is_http(url: str) -> bool:
     return _HTTP.match(url) is not None
 
 
-def has_placeholder(url: str) -> bool:
-    """Whether a URL holds ``{{ … }}`` that somebody else was to fill in."""
-    return "{{" in url and _PLACEHOLDER.search(url) is not None
+def says_no_track(url: str) -> bool:
+    """Whether a URL's scheme ends in ``+notrack``."""
+    found = _HTTP.match(url)
+    return found is not None and found[1] is not None
+
+
+def without_no_track(url: str) -> str:
+    """A URL less the ``+notrack`` of its scheme."""
+    found = _HTTP.match(url)
+    return url if found is None or found[1] is None else url[: found.start(1)] + url[found.end(1) :]
+
+
+def is_visible(text: str) -> bool:
+    """Whether the text of a link is itself a URL, or reads like the beginning of one: ``www.example.com``,
+    ``example.com/offers``."""
+    return _VISIBLE.fullmatch(text) is not None
 
 
 def target_of(url: str, encoding: str) -> str:
@@ -91,13 +103,10 @@ def _query_piece(text: str, encoding: str) -> str:
     return "".join(chr(o) if 0x20 < o < 0x7F and chr(o) not in keep else f"%{o:02X}" for o in octets)
 
 
-def type_of(text: str, anchor: Anchor) -> tuple[LinkType, str]:
-    """How a link is tracked by its attributes, and why; the first attribute that speaks decides."""
-    for each in anchor.attributes:
-        found = mark(each.name, unescape(text[each.value_start : each.value_end], attribute=True))
-        if found is not None:
-            return found, f"attribute {each.name}"
-    return LinkType.TRACKED, "default"
+def marked_by(text: str, anchor: Anchor) -> Marked | None:
+    """What the attributes of a link say of its type."""
+    said = [(each.name, text[each.value_start : each.value_end]) for each in anchor.attributes if each.name in MARKS]
+    return marked(said) if said else None
 
 
 def label_of(text: str, anchor: Anchor, charset: Charset) -> str:
@@ -106,6 +115,11 @@ def label_of(text: str, anchor: Anchor, charset: Charset) -> str:
         for each in anchor.attributes:
             if each.name == name and each.value_end > each.value_start:
                 return _tidy(charset.read_loosely(text[each.value_start : each.value_end]), attribute=True)
+    return text_of(text, anchor, charset)
+
+
+def text_of(text: str, anchor: Anchor, charset: Charset) -> str:
+    """The visible text of a link, white space collapsed and cut short."""
     found = page.label(text, anchor)
     if not found.strip() and anchor.tag.name == "area":
         found = next((text[e.value_start : e.value_end] for e in anchor.attributes if e.name == "alt"), "")
@@ -116,4 +130,15 @@ def _tidy(text: str, *, attribute: bool) -> str:
     return " ".join(unescape(text, attribute=attribute).split())[: page.LABEL_LENGTH]
 
 
-__all__ = ["has_placeholder", "is_http", "label_of", "query_encoding", "target_of", "type_of", "url_of"]
+__all__ = [
+    "is_http",
+    "is_visible",
+    "label_of",
+    "marked_by",
+    "query_encoding",
+    "says_no_track",
+    "target_of",
+    "text_of",
+    "url_of",
+    "without_no_track",
+]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 MAX_DEPTH = 100
@@ -23,6 +24,8 @@ PGP = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
 """A text that is signed or encrypted inline begins so (RFC 9580 sections 6.2.1 and 7)."""
 PLAIN = ("", "7bit", "8bit", "binary")
 """Transfer encodings that are none."""
+MAX_SELECTED = 1000
+"""Headers of a mail that are selected."""
 _MAX_DASHED_LINES = 200_000
 _MAX_VALUE = 8192
 
@@ -71,11 +74,19 @@ def headers(raw: bytes) -> Iterator[Header]:
 def get(raw: bytes, name: str) -> str | None:
     """The first value of a header, unfolded, or None. Octets that are not UTF-8 are read as Latin-1."""
     found = _fields((name,)).search(raw, 0, header_end(raw))
-    return None if found is None else text(found[1])
+    return None if found is None else text(found[2])
+
+
+def select(raw: bytes, names: Iterable[str]) -> list[tuple[str, str]]:
+    """The headers of these names in order, unfolded, each with its name as it stands, up to ``MAX_SELECTED``; a name
+    that ends in ``*`` stands for all that begin so."""
+    found = _fields(tuple(names)).finditer(raw, 0, header_end(raw))
+    return [(each[1].decode("ascii"), text(each[2])) for each in islice(found, MAX_SELECTED)]
 
 
 def remove(raw: bytes, names: Iterable[str]) -> bytes:
-    """The mail less every header of these names; all other octets as they are."""
+    """The mail less every header of these names; all other octets as they are. A name that ends in ``*`` stands for all
+    that begin so."""
     wanted = tuple(names)
     end = header_end(raw)
     if not wanted:
@@ -107,17 +118,23 @@ def _line_end(raw: bytes, pos: int, end: int) -> int:
 @lru_cache(maxsize=256)
 def _fields(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """A pattern for whole fields of these names; lines that continue a field begin with a blank, so ``^`` is safe."""
-    any_of = b"|".join(re.escape(name.encode("ascii")) for name in names)
+    any_of = b"|".join(map(_name_pattern, names))
     return re.compile(
-        rb"^(?:" + any_of + rb")[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)", re.IGNORECASE | re.MULTILINE
+        rb"^(" + any_of + rb")[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)", re.IGNORECASE | re.MULTILINE
     )
+
+
+def _name_pattern(name: str) -> bytes:
+    pattern = re.escape(name.removesuffix("*").encode("ascii"))
+    return pattern + rb"[!-9;-~]*+" if name.endswith("*") else pattern
 
 
 @dataclass(slots=True)
 class Part:
     """A leaf, or a subtree that is not looked into. ``path`` counts from 1 at each level (``"1.2"``; a mail without
     parts is ``"1"``); the header block is ``raw[header:start]``, the body ``raw[start:end]``. ``type`` is lower case,
-    ``charset`` and ``encoding`` as declared, empty where absent. ``opaque`` says why it is never touched."""
+    ``charset`` and ``encoding`` as declared, empty where absent. ``opaque`` says why it is never touched. ``del_sp``:
+    the space before a soft line break is not part of the text (RFC 3676 section 4.1)."""
 
     path: str
     header: int
@@ -127,6 +144,7 @@ class Part:
     charset: str
     encoding: str
     opaque: str | None
+    del_sp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +263,8 @@ class _Walk:
         if not opaque and _is_attachment(fields.get(b"content-disposition", b""), parameters, parent):
             opaque = "attachment"
         charset = parameters.get("charset", b"").decode("latin-1")
-        self.leaf = Part(path or "1", header, body, len(self.raw), kind, charset, encoding, opaque)
+        del_sp = parameters.get("delsp", b"").lower() == b"yes"
+        self.leaf = Part(path or "1", header, body, len(self.raw), kind, charset, encoding, opaque, del_sp)
 
     def _finish(self, at: int) -> None:
         """End the open leaf before ``at``; the line end before a delimiter belongs to the delimiter."""

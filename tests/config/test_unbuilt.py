@@ -14,13 +14,7 @@ VALUES = {
     "tracker.retention.events": "1d",
     "tracker.retention.recipients": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
-    "senders.*.text_tracking": "true",
-    "senders.*.category": "marketing",
     "senders.*.attribution": "none",
-    "senders.*.link_rules": "[{match: a, type: never}]",
-    "senders.*.visible_urls": "skip",
-    "senders.*.url_params": "{a: b}",
-    "senders.*.list_unsubscribe": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }

@@ -135,6 +135,17 @@ def test_a_mirror_link_keeps_the_page_and_without_one_there_is_none(service):
     assert "not kept any more" in answer.text
 
 
+def test_the_mirror_link_of_a_mail_leads_to_it(service):
+    html = "<a href='{{ mirror_url }}'>web</a><a href='{{ unsubscribe_url }}'>out</a>"
+    sent(service, mail(html, "own links", "a@example.com"))
+    copy = kept(service)[-1].replace(b"=\r\n", b"").decode("latin-1")
+    path = re.search(r"/m/[\w-]+", copy)[0]
+    answer = service.web.get(path, headers=AGENT)
+    assert answer.status_code == 200
+    assert re.findall(r"/[mu]/[\w-]+", answer.text) == re.findall(r"/[mu]/[\w-]+", copy)
+    assert eventually(lambda: service.message("<own-links@example.com>")["mirror_views"]) == 1
+
+
 def test_a_page_waits_for_a_store_that_is_away_and_is_gone_with_one_that_is_lost(tmp_path):
     with tracepost(tmp_path, senders=SENDERS) as service:
         message = sent(service, mail("<p>here</p>", "lost"))

@@ -77,7 +77,7 @@ async def kill_loop(case: Case, folder: Path) -> Case:
                     await asyncio.sleep(random.uniform(0, 0.05))
                     case.served.append(await _round(case, service, crowd))
                     found.take(host.messages)
-            await asyncio.to_thread(eventually, lambda: service.queued() == 0, 60)
+            await _emptied(service, host)
             await asyncio.to_thread(eventually, lambda: not any(row["pending"] for row in service.rows()), 20)
             found.take(host.messages)
             _judge(case, crowd, found, await asyncio.to_thread(service.rows))
@@ -106,6 +106,16 @@ async def _round(case: Case, service: Service, crowd: Crowd) -> float:
         since = time.monotonic()
         await asyncio.to_thread(service.start)
     return await crowd.served(since)
+
+
+async def _emptied(service: Service, host: FakeSmarthost) -> None:
+    """Wait until the queue is empty; it may be slow, but not stand still for longer than a smarthost is left alone."""
+    seen, since = 0, time.monotonic()
+    while await asyncio.to_thread(service.queued):
+        if len(host.messages) != seen:
+            seen, since = len(host.messages), time.monotonic()
+        assert time.monotonic() - since < 75, service.log[-5000:]
+        await asyncio.sleep(0.2)
 
 
 def _judge(case: Case, crowd: Crowd, found: Arrived, rows: Sequence[dict]) -> None:

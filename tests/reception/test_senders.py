@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.config import SenderConfig
-from relay.reception.senders import Profile, first_address, freeze, profile_for, readable, thaw
+from relay.reception.headers import Headers, readable
+from relay.reception.senders import Profile, first_address, freeze, profile_for, thaw
 
 NEWS = SenderConfig(match="news@example.com", click_tracking=False, tracking_url="https://t.example.com")
 REST = SenderConfig(match="*@example.com")
@@ -19,8 +20,7 @@ SHOP = SenderConfig.model_validate({"match": {"user": "Shop"}, "open_tracking": 
 
 
 def chosen(headers, reverse_path="bounce@mailer.test", senders=(NEWS, REST), user=None):
-    lower = {name.lower(): value for name, value in headers.items()}
-    return profile_for(senders, reverse_path, user, lambda name: lower.get(name.lower()), "http://t.test", "key-1")
+    return profile_for(senders, reverse_path, user, Headers(headers.items()), "http://t.test", "key-1")
 
 
 def test_the_first_match_on_the_from_address_wins():
@@ -124,6 +124,7 @@ def test_broken_encoded_words_are_shown_as_they_are():
 
 
 TEXT = st.text(max_size=20)
+PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)
 PROFILES = st.builds(
     Profile,
     sender=TEXT,
@@ -133,11 +134,20 @@ PROFILES = st.builds(
     key=TEXT,
     open_tracking=st.booleans(),
     click_tracking=st.booleans(),
+    text_tracking=st.booleans(),
     subject=TEXT,
     tag=st.none() | TEXT,
     mailing=st.none() | TEXT,
     category=st.none() | TEXT,
     metadata=st.dictionaries(TEXT, TEXT, max_size=5),
+    saved=PAIRS,
+    link_rules=PAIRS,
+    visible_urls=TEXT,
+    url_params=PAIRS,
+    list_unsubscribe=st.booleans(),
+    honored=st.booleans(),
+    keeps=st.none() | TEXT,
+    longest_address=st.integers(0, 3000),
     shared=st.booleans(),
     notes=st.lists(TEXT, max_size=3).map(tuple),
     reason=st.none() | TEXT,

@@ -11,7 +11,7 @@ from relay.rewriting.instrument import Options, scan
 
 BASE = "http://track.test"
 OPTIONS = Options(BASE, True, True)
-OURS = re.compile(r"http://track\.test/c/([0-9]+)-x*z")
+OURS = re.compile(r"http://track\.test/(?:c/([0-9]+)-x*z|[um]/own)")
 PIXEL = re.compile(r'<img\s+src="http://track\.test/o/p\.gif"\s+width="1" [^<>]*>')
 
 
@@ -19,16 +19,22 @@ def never(url):
     return False
 
 
-def click(link):
+def click(link, target):
     """As long as a tracked URL may be."""
     head = f"{BASE}/c/{link.position}-"
     return head + "x" * (OPTIONS.length(link.target) - len(head) - 1) + "z"
 
 
+def value(name):
+    """What is one recipient's own."""
+    own = {"unsubscribe_url": f"{BASE}/u/own", "mirror_url": f"{BASE}/m/own", "recipient.email": "ann+x@example.net"}
+    return own.get(name, "0192f0c1-0000-7000-8000-000000000000")
+
+
 def render(raw, options=OPTIONS, is_ours=never):
     found = scan(raw, options, is_ours)
     assert not (found.reason or "").startswith("error"), found.reason
-    return found, found.render(click, f"{BASE}/o/p.gif")
+    return found, found.render(click, f"{BASE}/o/p.gif", value)
 
 
 def crlf(raw):

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from relay.rewriting import html, message
-from relay.rewriting.instrument import scan
+from relay.rewriting.instrument import Options, scan
 from relay.rewriting.sevenbit import to_seven_bit
 from tests.rewriting.judge import OPTIONS, never
 
@@ -111,3 +111,36 @@ def test_seven_bits(piece, encoding):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * len(mail)
+
+
+TEXT = b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["http://", "http://x.test/", "http://x.test/ ", "<http://x.test/ ", "http://x.test/)", ")", "http://x.test/。",
+     "{{", "{{ ", "}}", "{{}}", "{{ unsubscribe_url }}", "{{ unsubscribe_url }} ", "{{ recipient.email }}",
+     "http://x/{{ recipient.email", "*|", "<%", "%unsubscribe_url", "[[data-msys-", "http://x.test/[[data-msys-",
+     "https+notrack://x.test/ ", "http://x.test/{{ a }}", "http://x.test/a.,.,", "ü", "x\r\n", "(http://x.test/",
+     "http", "+notrack://"],
+)  # fmt: skip
+@pytest.mark.parametrize("tracking", [True, False])
+def test_texts(piece, tracking):
+    body = (piece * (MILLION // len(piece))).encode()
+    options = Options("http://track.test", True, True, text_tracking=tracking)
+    quoted = TEXT.replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+    for mail in (TEXT + body, quoted + body):
+        found = timed(6, lambda mail=mail: scan(mail, options, never))
+        assert not (found.reason or "").startswith("error"), found.reason
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["{{", "{{ ", "{{a", "{{}}", "*|", "%unsubscribe_url%", "{{ recipient.email }}", "[", ")", "{{ unsubscribe_url }}"],
+)
+def test_one_long_url(piece):
+    href = "http://x.test/" + piece * (MILLION // len(piece))
+    options = Options("http://track.test", True, True, text_tracking=True)
+    for mail in (HTML + f"<a href='{href}'>{href}</a>".encode(), TEXT + href.encode()):
+        found = timed(6, lambda mail=mail: scan(mail, options, never))
+        assert not (found.reason or "").startswith("error"), found.reason

@@ -11,8 +11,8 @@ import lxml.html
 import pytest
 
 from relay.rewriting import html
-from relay.rewriting.instrument import scan
-from tests.rewriting.judge import OPTIONS, PIXEL, crlf, html_of, judge, never
+from relay.rewriting.instrument import Options, scan
+from tests.rewriting.judge import BASE, OPTIONS, PIXEL, crlf, html_of, judge, never, value
 
 import email  # isort: skip
 
@@ -35,6 +35,37 @@ def test_every_mail(corpus):
     assert not failed, "\n".join(failed)
     assert count > 1000
     assert instrumented > 150
+
+
+def restored(octets, links):
+    """Octets with every tracked URL put back."""
+    urls = {str(link.position).encode(): link.url.encode() for link in links}
+    return re.sub(rf"{BASE}/c/(\d+)-".encode(), lambda match: urls[match[1]], octets)
+
+
+def test_every_mail_with_its_text_tracked(corpus):
+    """All of a text but its URLs is the same, octet by octet where nothing is encoded."""
+    options, texts, links, failed = Options(BASE, False, False, text_tracking=True), 0, 0, set()
+    for path in files(corpus / "eml"):
+        raw = crlf(path.read_bytes())
+        found = scan(raw, options, never)
+        if not found.instrumented:
+            assert not (found.reason or "").startswith("error"), path
+            continue
+        texts, links = texts + 1, links + len(found.links)
+        out = found.render(lambda link, target: f"{BASE}/c/{link.position}-", "", value)
+        for a, b in zip(*(email.message_from_bytes(mail).walk() for mail in (raw, out)), strict=True):
+            old, new = (part.get_payload(decode=True) for part in (a, b))
+            # what the standard library cannot parse it takes for one body
+            wrong = old != new and a.get_content_type() != "text/plain" and not a.defects
+            if wrong or a.items() != b.items() or (new is not None and restored(new, found.links) != old):
+                failed.add(path.name)
+        encoded = re.search(rb"(?i)encoding:\s*(?:base64|quoted)", raw)
+        if not encoded and restored(out, found.links) != raw:
+            failed.add(path.name)
+    assert not failed
+    assert texts > 50
+    assert links > 200
 
 
 def wrap(page, charset, encoding):

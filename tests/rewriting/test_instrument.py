@@ -311,4 +311,4 @@ def test_an_error_costs_no_mail():
     raw = mail("<a href=http://x.test/>x</a>")
     found = scan(raw, OPTIONS, broken)
     assert (found.instrumented, found.reason) == (False, "error: RuntimeError")
-    assert found.render(lambda link: "", "") == raw
+    assert found.render(lambda link, target: "", "", str) == raw

@@ -14,7 +14,7 @@ from tracker.errors import BadToken, StoreError
 from tracker.hits.public import Headers, answer, not_found
 from tracker.hits.recorder import Recorder
 from tracker.hits.witness import Receive, Scope, Send, Witness
-from tracker.mirror import Reader, fill, unpack
+from tracker.mirror import Viewer, fill, unpack
 from tracker.model import Clock, LinkType
 from tracker.store.base import Store
 from tracker.tokens import Keyring, Mirror
@@ -97,9 +97,9 @@ class MirrorPages:
         row = self._store.page(str(claim.message), claim.recipient)
         if row is None or row["at"] + self._retention < self._clock():
             return None
-        reader = Reader(claim.message, claim.recipient, row["sender"], row["address"])
+        viewer = Viewer(claim.message, claim.recipient, row["sender"], row["address"])
         try:
-            return fill(unpack(row["content"]), reader, self._keyring).encode("utf-8", "replace")
+            return fill(unpack(row["content"]), viewer, self._keyring).encode("utf-8", "replace")
         except ValueError:
             log.error("a mirror page cannot be read", message=str(claim.message))
             return None

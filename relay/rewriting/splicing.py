@@ -1,0 +1,96 @@
+"""From spans of a part's text to edits of its octets, so that lines stay within their limit. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from relay.rewriting import html, lines
+from relay.rewriting.charsets import Charset
+from relay.rewriting.transfers import Edit, Plain, Transfer
+
+PIXEL_HEAD = b'<img src="'
+PIXEL_TAIL = b'" width="1" height="1" alt="" style="display:block;position:absolute;border:0;width:1px;height:1px">'
+_PIXEL_SPACE = 4
+
+
+class Spot(NamedTuple):
+    """A span of the text and the ``number`` of what goes in its place, which is at most ``size`` octets long; ``tag``
+    is the span of the tag around it. Number 0 is the pixel, whose URL is ``size`` long."""
+
+    number: int
+    start: int
+    end: int
+    size: int
+    tag: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """The edits of a part in order, and the numbers of the spots that would have made a line too long."""
+
+    edits: list[Edit]
+    dropped: frozenset[int]
+
+
+def splice(spots: Sequence[Spot], text: str, transfer: Transfer, charset: Charset, binary: bool) -> Splice | None:
+    """The edits for spots that do not overlap; None where the text does not lead back to the very same octets.
+    ``binary``: the part's lines have no limit."""
+    spots = sorted(spots, key=lambda each: (each.start, each.end))
+    cuts = [at for each in spots for at in (each.start, each.end)]
+    offsets = charset.offsets(text, transfer.data, cuts)
+    if offsets is None:
+        return None
+    edits = [_edit(spot, *offsets[2 * n : 2 * n + 2]) for n, spot in enumerate(spots)]
+    if not isinstance(transfer, Plain) or (binary and not charset.bytewise):
+        return Splice(edits, frozenset())
+    return _fitted(spots, edits, text, transfer.data, charset)
+
+
+def _edit(spot: Spot, start: int, end: int) -> Edit:
+    return Edit(start, end, spot.number) if spot.number else Edit(start, end, 0, PIXEL_HEAD, PIXEL_TAIL)
+
+
+def _fitted(spots: Sequence[Spot], edits: list[Edit], text: str, data: bytes, charset: Charset) -> Splice:
+    growths = [_growth(spot, edit, charset) for spot, edit in zip(spots, edits, strict=True)]
+    found = lines.fit(data, growths, lambda tag: _spaces(text, tag) if charset.bytewise else [])
+    kept = [Edit(at, at + 1, None, eol) for at, eol in found.breaks]
+    kept += [_broken(edit, found.own.get(n, ())) for n, edit in enumerate(edits) if n not in found.dropped]
+    kept.sort(key=lambda edit: (edit.start, edit.end))
+    return Splice(kept, frozenset(spots[n].number for n in found.dropped))
+
+
+def _growth(spot: Spot, edit: Edit, charset: Charset) -> lines.Growth:
+    width = 1 if charset.bytewise else len(charset.encode("aa")) // 2
+    if spot.number:
+        return lines.Growth(edit.start, edit.end, spot.size * width, spot.tag)
+    size = (len(PIXEL_HEAD) + spot.size + len(PIXEL_TAIL)) * width
+    own = (_PIXEL_SPACE, len(PIXEL_HEAD) + spot.size + 1) if charset.bytewise else ()
+    return lines.Growth(edit.start, edit.end, size, (edit.start, edit.start), own)
+
+
+def _broken(edit: Edit, own: tuple[int, ...]) -> Edit:
+    """The pixel with line ends in place of its own spaces."""
+    before, after = edit.before, edit.after
+    for at in own:
+        if at == _PIXEL_SPACE:
+            before = before.replace(b" ", b"\r\n", 1)
+        else:
+            after = after.replace(b" ", b"\r\n", 1)
+    return edit if not own else replace(edit, before=before, after=after)
+
+
+def _spaces(text: str, tag: tuple[int, int]) -> list[int]:
+    """Spaces between the attributes of a start tag; none where there is no tag."""
+    if tag[0] == tag[1]:
+        return []
+    name = re.compile(r"[^\s/>]*+").match(text, tag[0] + 1, tag[1])
+    pos = name.end() if name else tag[0]
+    found: list[int] = []
+    token = html.Token(html.START, tag[0], tag[1], text[tag[0] + 1 : pos])
+    for attribute in html.attributes(text, token):
+        found += [at for at in range(pos, attribute.start) if text[at] == " "]
+        pos = attribute.end
+    return found
