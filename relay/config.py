@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr, model_validator
 
 from relay.certificates import CertificateError, tls_context
+from relay.dkim import DkimKeyError, read_key
 from relay.passwords import is_hash
 from relay.personal import PERSONAL, unknown
 from relay.unbuilt import not_built
@@ -210,14 +211,17 @@ class LinkRule(Section):
 
 
 class Dkim(Section):
-    """Signing of what leaves."""
+    """Signing of what leaves; ``key_file`` is a private key in PEM."""
 
     domain: Host
     selector: Host
     key_file: FilePath
 
     def problems(self) -> Iterator[Problem]:
-        yield from _missing_file("key_file", self.key_file)
+        try:
+            read_key(self.key_file)
+        except DkimKeyError as error:
+            yield Problem(("key_file",), str(error))
 
 
 def _bounce_address(value: str) -> str:

@@ -10,30 +10,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+import structlog
+
 from relay.dispatch.dsn import shortened
-from relay.dispatch.envelope import Copy, Target
+from relay.dispatch.envelope import Copy, Sign, Target
 from relay.dispatch.mail import Mail
 from relay.instrumenting import Plan, Reader, plan
 from relay.known import Knowledge
 from relay.reception.senders import thaw
 from relay.rewriting import message
 from relay.settings import Settings
-from tracker.model import Accepted, Recipient
+from tracker.mirror import pack
+from tracker.model import Accepted, MirrorPage, Recipient
 from tracker.tokens import Keyring
+
+log = structlog.get_logger()
 
 MOST_TOGETHER = 100
 """Recipients of one transaction: as many as every host must take (RFC 5321 section 4.5.3.1.8)."""
 
 
 class PreparedMail:
-    """A mail, scanned; ``plan`` is None for a mail of our own, which goes as it is. ``known`` is asked anew at each
-    try: who has opted out meanwhile gets no copy."""
+    """A mail, scanned; ``decided`` is None for a mail of our own, which goes as it is. ``known`` is asked anew at each
+    try: who has opted out meanwhile gets no copy. ``sign`` signs the copies; ``page`` is what the mirror page needs, if
+    the mail has one and the store was not told yet."""
 
-    def __init__(self, mail: Mail, decided: Plan | None, keyring: Keyring, known: Knowledge) -> None:
+    def __init__(
+        self,
+        mail: Mail,
+        decided: Plan | None,
+        keyring: Keyring,
+        known: Knowledge,
+        sign: Sign | None = None,
+        page: MirrorPage | None = None,
+    ) -> None:
+        self.page = page
         self._mail = mail
         self._plan = decided
         self._keyring = keyring
         self._known = known
+        self._sign = sign
 
     @property
     def accepted(self) -> Accepted | None:
@@ -75,10 +91,10 @@ class PreparedMail:
         if any(self._untracked(each) for each in targets):
             decided = self._plain
         if not decided.differs:
-            return Copy(mail.reverse_path, targets, mail.trace + decided.mail, mail.options)
+            return Copy(mail.reverse_path, targets, mail.trace + decided.mail, mail.options, sign=self._sign)
         reader = Reader(targets[0].ordinal, targets[0].address) if self.apart else None
         content = decided.copy_for(reader, mail.id, self._keyring)
-        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, original=untouched)
+        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, untouched, self._sign)
 
     def _untracked(self, target: Target) -> bool:
         decided = self._plan
@@ -98,9 +114,31 @@ class PreparedMail:
 
 def prepare(mail: Mail, settings: Settings, known: Knowledge) -> PreparedMail:
     """Scan a mail. Never raises for anything that a mail can hold."""
-    keyring = settings.keyring
-    decided = plan(mail.content, thaw(mail.profile), keyring) if mail.profile else None
-    return PreparedMail(mail, decided, keyring, known)
+    if not mail.profile:
+        return PreparedMail(mail, None, settings.keyring, known)
+    decided = plan(mail.content, thaw(mail.profile), settings.keyring)
+    page = None if mail.recorded else page_of(mail, decided)
+    return PreparedMail(mail, decided, settings.keyring, known, sign_of(mail, decided, settings), page)
+
+
+def page_of(mail: Mail, decided: Plan) -> MirrorPage | None:
+    """What the mirror page of a mail needs, None where it has none."""
+    document = decided.document
+    return None if document is None else MirrorPage(mail.id, mail.accepted_at, pack(document))
+
+
+def sign_of(mail: Mail, decided: Plan, settings: Settings) -> Sign | None:
+    """What signs the copies of a mail, None where none is signed. It always gives the same signature, by the key that
+    its sender has now."""
+    if not decided.signs:
+        return None
+    signer = settings.signers.get(decided.profile.route or "", unsigned)
+    return lambda content: signer(content, mail.accepted_at)
+
+
+def unsigned(mail: bytes, at: float) -> None:
+    """The signer of a sender who has lost the key since."""
+    log.warning("a mail goes unsigned", reason="its sender has no key any more")
 
 
 def accepted(mail: Mail, decided: Plan) -> Accepted:

@@ -19,7 +19,7 @@ from relay.acceptance import mail_of, refusal_by, refuse_loops
 from relay.config import route_at_mail
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.dsn import wants
-from relay.dispatch.envelope import Reply, Target, Verdict
+from relay.dispatch.envelope import Reply, Sign, Target, Verdict
 from relay.dispatch.errand import LARGE, Prepared, UnderWay, deliver, suppressions, tally
 from relay.dispatch.lane import Carrier
 from relay.dispatch.mail import Mail, Parameters, Rcpt, Said, State
@@ -51,7 +51,7 @@ class Transaction(Protocol):
     async def recipient(self, target: Target) -> Reply:
         """Say RCPT."""
 
-    async def data(self, content: bytes, original: bytes | None = None) -> Reply:
+    async def data(self, content: bytes, original: bytes | None = None, sign: Sign | None = None) -> Reply:
         """Hand over the content; ends the transaction."""
 
     async def abandon(self) -> None:
@@ -178,7 +178,7 @@ class Proxy:
         if transaction is None:
             raise local_trouble("no transaction")
         copy = await beside(len(mail.content), prepared.copy, targets)
-        handing = asyncio.create_task(transaction.data(copy.content, copy.original))
+        handing = asyncio.create_task(transaction.data(copy.content, copy.original, copy.sign))
         await asyncio.wait([handing], timeout=None if self._passthrough else PATIENCE)
         dsn = "dsn" in transaction.offers
         if not handing.done():
@@ -264,6 +264,8 @@ class Proxy:
         count = len(mail.recipients)
         more = tuple(Recipient(count + number, path.address) for number, (path, _) in enumerate(self._refused, 1))
         facts: list[Fact] = [replace(known, recipients=known.recipients + more)]
+        if prepared.page is not None:
+            facts.append(prepared.page)
         for recipient, (_, reply) in zip(more, self._refused, strict=True):
             text = f"{reply.code} {reply.enhanced} {reply.line}"
             facts.append(Outcome(mail.id, recipient.ordinal, Status.BOUNCED, now, text))

@@ -71,7 +71,7 @@ class Service:
         return processes
 
     async def _run_relay(self, number: int, sockets: Sequence[socket.socket], life: Life) -> None:
-        settings = Settings(self._config, Keyring(keys_of(self._config)), self._hostname)
+        settings = Settings(self._config, Keyring(keys_of(self._config)), self._hostname, signs=True)
         store = store_of(self._config)
         try:
             await Worker(settings, self._board.seat(number), store, self._reread).run(life, sockets)

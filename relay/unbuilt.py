@@ -15,12 +15,8 @@ NOT_BUILT = (
     "tracker.well_known",
     "tracker.retention.events",
     "tracker.retention.recipients",
-    "tracker.retention.mirror_pages",
     "tracker.webhooks",
     "senders.*.attribution",
-    "senders.*.mirror_page",
-    "senders.*.signed_mail",
-    "senders.*.dkim",
     "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""

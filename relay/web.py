@@ -22,6 +22,7 @@ from tracker.errors import StoreError, TracepostError
 from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
+from tracker.retention import drop_forever
 from tracker.store.base import Store
 
 log = structlog.get_logger()
@@ -69,9 +70,16 @@ class Web:
                 admin = create_admin_app(config, *shared)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
-            reloading = asyncio.create_task(self._reload_forever(life, gate), name="reload")
+            chores = [
+                asyncio.create_task(self._reload_forever(life, gate), name="reload"),
+                asyncio.create_task(drop_forever(self._store, self._pages_kept, time.time), name="retention"),
+            ]
             await life.stop.wait()
-            reloading.cancel()
+            for chore in chores:
+                chore.cancel()
+
+    def _pages_kept(self) -> float:
+        return self._settings.config.tracker.retention.mirror_pages
 
     def _onward(self, sender: str) -> str | None:
         return opt_out_url(self._settings.config, sender)

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tracker import ops
+from tracker.hits.mirrors import MirrorPages
 from tracker.hits.optout import Onward, OptOutPage
 from tracker.hits.public import PUBLIC_HEADERS, HitRoutes
 from tracker.hits.recorder import Recorder
@@ -53,9 +54,11 @@ def create_app(
     if config.admin_listen is None:
         routes += _private(config, store, recorder, clock, readiness, sample, gate)
     witness = Witness(config, clock)
+    kept = config.retention.mirror_pages
     public: dict[str, Application] = {
         **dict.fromkeys(HitRoutes.prefixes, HitRoutes(keyring, recorder, witness)),
         OptOutPage.prefix: OptOutPage(keyring, recorder, clock, witness, onward),
+        MirrorPages.prefix: MirrorPages(keyring, store, recorder, clock, witness, kept),
     }
     return _Door(public, _starlette(routes))
 

@@ -204,4 +204,13 @@ class NoMailbox:
     at: float
 
 
-Fact = Accepted | Outcome | Hit | OptedOut | OptedIn | NoMailbox
+@dataclass(frozen=True, slots=True)
+class MirrorPage:
+    """The HTML of a message accepted ``at`` (seconds since the epoch), as ``tracker.mirror`` packs it."""
+
+    message: UUID
+    at: float
+    content: bytes
+
+
+Fact = Accepted | Outcome | Hit | OptedOut | OptedIn | NoMailbox | MirrorPage

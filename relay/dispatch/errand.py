@@ -24,7 +24,7 @@ from relay.dispatch.notices import notice_for
 from relay.dispatch.rows import Settled
 from relay.dispatch.spool import Spool
 from tracker.errors import SpoolError
-from tracker.model import Accepted, Clock, Fact, Outcome, Status
+from tracker.model import Accepted, Clock, Fact, MirrorPage, Outcome, Status
 
 log = structlog.get_logger()
 
@@ -40,7 +40,9 @@ _EXPIRED = "queue"
 
 class Prepared(Protocol):
     """A mail, scanned: ready for rendering. ``accepted`` is what the store is told of it, None for a mail of our
-    own."""
+    own; ``page`` is its HTML, where that is to be kept and the store was not told yet."""
+
+    page: MirrorPage | None
 
     @property
     def accepted(self) -> Accepted | None:
@@ -145,7 +147,7 @@ class Errand:
     def _record_acceptance(self, prepared: Prepared) -> None:
         """Have the store told of the mail, if it was not yet: before any outcome, but nobody waits for it."""
         if not self.mail.recorded:
-            facts = [] if prepared.accepted is None else [prepared.accepted]
+            facts: list[Fact] = [fact for fact in (prepared.accepted, prepared.page) if fact is not None]
             record = surely(lambda: self._spool.record(facts, self.mail.id))
             self._recording = self._office.spawn(record)
 

@@ -29,6 +29,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS hosts (route TEXT PRIMARY KEY, since REAL NOT NULL, next_at REAL NOT NULL,"
     " reason TEXT NOT NULL) WITHOUT ROWID",
 )
+_MOST_FACT_OCTETS = 8 * 1024 * 1024
 _MAIL = "seq, id, route, reverse_path, options, profile, trace, accepted_at, recorded"
 
 
@@ -113,8 +114,15 @@ def add_facts(db: sqlite3.Connection, facts: Iterable[bytes]) -> None:
 
 
 def facts(db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
-    """The oldest facts that the store has not taken, each with its number."""
-    return db.execute("SELECT seq, fact FROM facts ORDER BY seq LIMIT ?", [limit]).fetchall()
+    """The oldest facts that the store has not taken, each with its number; fewer where they are large."""
+    found: list[tuple[int, bytes]] = []
+    room = _MOST_FACT_OCTETS
+    for seq, fact in db.execute("SELECT seq, fact FROM facts ORDER BY seq LIMIT ?", [limit]):
+        found.append((seq, fact))
+        room -= len(fact)
+        if room <= 0:
+            break
+    return found
 
 
 def forget_facts(db: sqlite3.Connection, last: int) -> None:

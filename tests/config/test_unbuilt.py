@@ -13,13 +13,9 @@ VALUES = {
     "tracker.well_known": "folder",
     "tracker.retention.events": "1d",
     "tracker.retention.recipients": "1d",
-    "tracker.retention.mirror_pages": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
     "senders.*.attribution": "none",
-    "senders.*.mirror_page": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
-    "senders.*.signed_mail": "break",
-    "senders.*.dkim": "{domain: a.test, selector: s, key_file: k}",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 

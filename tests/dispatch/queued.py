@@ -18,7 +18,7 @@ from relay.dispatch.errand import Retry
 from relay.dispatch.lane import Lane
 from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool, claim
-from tracker.model import Accepted, Recipient, new_id
+from tracker.model import Accepted, MirrorPage, Recipient, new_id
 
 NOW = 1_790_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
@@ -64,6 +64,7 @@ class Letter:
     def __init__(self, mail: Mail, together: bool = False) -> None:
         self.mail = mail
         self.together = together
+        self.page: MirrorPage | None = None
 
     @property
     def accepted(self) -> Accepted | None:

@@ -149,5 +149,12 @@ class Store(Lists, Protocol):
     ) -> Page:
         """Events in the order of recording, which never changes: what comes later stands later."""
 
+    def page(self, message: str, recipient: int | None) -> Row | None:
+        """A message's mirror page: ``at``, ``content``, and the ``sender`` and ``address`` of that recipient as far as
+        they are known; None where none is kept."""
+
+    def drop_pages(self, before: float, limit: int) -> int:
+        """Drop mirror pages of messages accepted before a time, so many at most; how many."""
+
     def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
         """Every URL seen, without its query, with type, saved type and counts, by URL."""

@@ -98,7 +98,13 @@ def _second(db: Database) -> None:
         db.conn.execute(f"CREATE INDEX {table}_{columns} ON {table} ({columns})")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second)
+def _pages(db: Database) -> None:
+    """Mirror pages."""
+    db.conn.execute("CREATE TABLE pages (message TEXT PRIMARY KEY, at REAL NOT NULL, content BLOB NOT NULL)")
+    db.conn.execute("CREATE INDEX pages_at ON pages (at)")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages)
 """One function a version, in order; a step that was released is never changed."""
 
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from tracker.errors import StoreError
 from tracker.model import Clock, Fact, LinkType, Suppression, SuppressionKind
-from tracker.store import link_types, migrations, queries, suppressions, writing
+from tracker.store import link_types, migrations, pages, queries, suppressions, writing
 from tracker.store.base import (
     Changes,
     LinkTypeChange,
@@ -106,6 +106,15 @@ class SqliteStore:
     ) -> Page:
         """Events in the order of recording."""
         return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
+
+    def page(self, message: str, recipient: int | None) -> Row | None:
+        """A message's mirror page, None where none is kept."""
+        return self._read(lambda db: pages.page(db, message, recipient))
+
+    def drop_pages(self, before: float, limit: int) -> int:
+        """Drop mirror pages of messages accepted before a time; how many."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return pages.drop(db, before, limit)
 
     def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
         """Every URL seen, without its query, and the type saved for it."""

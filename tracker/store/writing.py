@@ -19,6 +19,7 @@ from tracker.model import (
     HitClass,
     Link,
     LinkType,
+    MirrorPage,
     NoMailbox,
     OptedIn,
     OptedOut,
@@ -26,7 +27,7 @@ from tracker.model import (
     Status,
     Verdict,
 )
-from tracker.store import suppressions, timeline
+from tracker.store import pages, suppressions, timeline
 from tracker.store.timeline import Stamp
 
 _CHUNK = 200
@@ -41,6 +42,9 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: floa
     for fact in facts:
         if isinstance(fact, Outcome):
             _conclude(db, fact, stamp)
+    for fact in facts:
+        if isinstance(fact, MirrorPage):
+            pages.keep(db, fact)
     hits = {(str(fact.message), str(fact.id)): fact for fact in facts if isinstance(fact, Hit)}
     if hits:
         known = set(_select(db, "SELECT message, id FROM events WHERE (message, id) IN", hits))
