@@ -12,6 +12,7 @@ from relay.config import route_to
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool
+from relay.known import Knowledge
 from relay.reception.headers import Headers
 from relay.reception.replies import SmtpError, local_trouble
 from relay.reception.scoreboard import Seat
@@ -32,18 +33,21 @@ MOST_HOPS = 50
 class Acceptance:
     """Takes each mail from the door into the spool. Everything it needs is given; nothing is global."""
 
-    def __init__(self, settings: Settings, spool: Spool, delivery: Delivery, seat: Seat, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, spool: Spool, delivery: Delivery, seat: Seat, known: Knowledge, clock: Clock
+    ) -> None:
         self._settings = settings
         self._spool = spool
         self._delivery = delivery
         self._seat = seat
+        self._known = known
         self._clock = clock
 
     async def accept(self, submission: Submission) -> str:
         """Take one mail; answers with its id once it is on stable storage. Raises SmtpError where the client must keep
         it or is told no."""
         refuse_loops(submission.content)
-        mail = mail_of(submission, self._settings, self._clock())
+        mail = mail_of(submission, self._settings, self._known, self._clock())
         self._refuse_over_limit(len(mail.content))
         in_hand = self._delivery.has_room(len(mail.content), mail.route)
         try:
@@ -68,7 +72,12 @@ def refusal_by(error: SpoolError) -> SmtpError:
 
 
 def mail_of(
-    submission: Submission, settings: Settings, at: float, shared: bool = False, route: str | None = None
+    submission: Submission,
+    settings: Settings,
+    known: Knowledge,
+    at: float,
+    shared: bool = False,
+    route: str | None = None,
 ) -> Mail:
     """The mail as it will be kept, with all that decides its copies frozen; ``route`` is the smarthost's name where it
     was chosen before."""
@@ -76,7 +85,8 @@ def mail_of(
     profile = chosen_profile(submission, settings)
     route = route_of(profile, settings) if route is None else route
     vendor = vendor_of(route_to(settings.config, route or None).host)
-    profile = replace(profile, shared=shared, keeps=vendor.name if vendor is not None else None)
+    keeps = vendor.name if vendor is not None else None
+    profile = replace(profile, shared=shared, keeps=keeps, saved=known.saved_types(profile.sender))
     people = zip(submission.rcpt_tos, submission.rcpt_options, strict=True)
     return Mail(
         id=id,

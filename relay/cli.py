@@ -8,13 +8,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import click
 import structlog
 
-from relay import forgetting, queueing
+from relay import forgetting, queueing, suppressing
 from relay.config import Config, load_config
 from relay.doubts import doubts
 from relay.keys import new_signing_key
@@ -22,9 +23,11 @@ from relay.passwords import hash_password
 from relay.previewing import preview as preview_mail
 from relay.probing import probe
 from relay.queueing import as_table, as_text
-from relay.service import STORE_FILE, Service
+from relay.service import Service
+from relay.storage import store_of
 from tracker.errors import ConfigError, TracepostError
-from tracker.store.sqlite import SqliteStore
+from tracker.model import SuppressionKind
+from tracker.reading import entries
 
 T = TypeVar("T")
 
@@ -124,12 +127,9 @@ def forget_command(address: str, config_file: Path) -> None:
     """Erase a person's data, wherever it stands; the counts stay."""
     if "@" not in address or len(address) > forgetting.LONGEST_ADDRESS:
         fail("an address looks like ann@example.net", 2)
-    data_dir = read_config(config_file).data_dir
-    store = SqliteStore(data_dir / STORE_FILE)
-    try:
-        found = spool_answers(lambda: forgetting.forget(data_dir, store, address))
-    finally:
-        store.close()
+    config = read_config(config_file)
+    with closing(store_of(config)) as store:
+        found = answers(lambda: forgetting.forget(config.data_dir, store, address))
     if not found.done:
         fail(
             f"mails still queued that name it: {found.queued}; they go first, then the service goes on by itself,"
@@ -149,7 +149,7 @@ def queue() -> None:
 def queue_list(config_file: Path, as_json: bool) -> None:
     """List the mails in the queue, the longest waiting first."""
     data_dir = read_config(config_file).data_dir
-    mails, failing = spool_answers(lambda: (queueing.queued(data_dir), queueing.hosts(data_dir)))
+    mails, failing = answers(lambda: (queueing.queued(data_dir), queueing.hosts(data_dir)))
     click.echo(json.dumps([each.as_dict() for each in mails], indent=2) if as_json else as_table(mails, failing))
 
 
@@ -160,7 +160,7 @@ def queue_list(config_file: Path, as_json: bool) -> None:
 def queue_show(id: str, config_file: Path, content: bool) -> None:
     """Show one mail: its recipients, their tries, what the smarthost said."""
     data_dir = read_config(config_file).data_dir
-    found = spool_answers(lambda: queueing.one(data_dir, queue_ids([id])[0]))
+    found = answers(lambda: queueing.one(data_dir, queue_ids([id])[0]))
     if found is None:
         fail(f"{id}: there is no such mail in the queue")
     if content:
@@ -176,7 +176,7 @@ def queue_retry(ids: tuple[str, ...], config_file: Path) -> None:
     """Try mails again now: those named, else all of them."""
     data_dir = read_config(config_file).data_dir
     wanted = queue_ids(ids)
-    count = spool_answers(lambda: queueing.retry(data_dir, wanted))
+    count = answers(lambda: queueing.retry(data_dir, wanted))
     if count < len(wanted):
         fail(f"{count} of {len(wanted)} are tried again; the others are not in the queue, or being delivered now")
     click.echo(f"{count} mails are tried again" if count != 1 else "1 mail is tried again")
@@ -189,7 +189,7 @@ def queue_remove(ids: tuple[str, ...], config_file: Path) -> None:
     """Drop mails for good; their senders are not told."""
     data_dir = read_config(config_file).data_dir
     wanted = queue_ids(ids)
-    removed, busy = spool_answers(lambda: queueing.remove(data_dir, wanted))
+    removed, busy = answers(lambda: queueing.remove(data_dir, wanted))
     for id in removed:
         click.echo(f"{id}: removed")
     for id in busy:
@@ -200,6 +200,80 @@ def queue_remove(ids: tuple[str, ...], config_file: Path) -> None:
         sys.exit(1)
 
 
+@cli.group()
+def suppress() -> None:
+    """See and change the suppression list: who gets no marketing mail, or mail without tracking."""
+
+
+sender_option = click.option("--sender", metavar="ADDR", help="One sender alone; * is the entry for every sender.")
+kind_option = click.option(
+    "--kind", type=click.Choice([kind.value for kind in SuppressionKind]), help="No mail, or no tracking."
+)
+
+
+@suppress.command("list")
+@click.argument("address", required=False, metavar="[ADDR]")
+@config_option
+@sender_option
+@kind_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def suppress_list(address: str | None, config_file: Path, sender: str | None, kind: str | None, as_json: bool) -> None:
+    """List the entries, the newest first."""
+    config = read_config(config_file)
+    rows = answers(lambda: list(suppressing.listed(config, address=address, sender=sender, kind=kind)))
+    if as_json:
+        click.echo(json.dumps([suppressing.as_dict(row) for row in rows], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(suppressing.as_text, rows)) or "There is no such entry on the list.")
+
+
+@suppress.command("add")
+@click.argument("address", metavar="ADDR")
+@config_option
+@click.option("--sender", metavar="ADDR", help="The sender that it wants no mail from; default every sender.")
+@kind_option
+@click.option("--reason", metavar="TEXT", help=f"Why; default {entries.BY_HAND!r}.")
+def suppress_add(address: str, config_file: Path, sender: str | None, kind: str | None, reason: str | None) -> None:
+    """Put an address on the list."""
+    config = read_config(config_file)
+    added = answers(lambda: suppressing.add(config, address=address, sender=sender, kind=kind, reason=reason))
+    click.echo(f"{address}: {'added' if added else 'is on the list already'}")
+
+
+@suppress.command("remove")
+@click.argument("address", metavar="ADDR")
+@config_option
+@sender_option
+@kind_option
+def suppress_remove(address: str, config_file: Path, sender: str | None, kind: str | None) -> None:
+    """Take an address off the list."""
+    config = read_config(config_file)
+    count = answers(lambda: suppressing.remove(config, address, sender, kind))
+    if not count:
+        fail(f"{address}: there is no such entry on the list")
+    click.echo(f"{address}: {count} entries removed" if count != 1 else f"{address}: removed")
+
+
+@suppress.command("import")
+@click.argument("file", type=click.File("rb"), metavar="FILE.csv")
+@config_option
+def suppress_import(file: IO[bytes], config_file: Path) -> None:
+    """Put all of a CSV file with a column `address` on the list; where a row is wrong, nothing."""
+    config = read_config(config_file)
+    added, known = answers(lambda: suppressing.take_in(config, file.read()))
+    click.echo(f"{added} added, {known} were on the list already")
+
+
+@suppress.command("export")
+@config_option
+@sender_option
+@kind_option
+def suppress_export(config_file: Path, sender: str | None, kind: str | None) -> None:
+    """Print the list as CSV."""
+    config = read_config(config_file)
+    sys.stdout.buffer.write(answers(lambda: suppressing.as_csv(suppressing.listed(config, sender=sender, kind=kind))))
+
+
 def queue_ids(ids: Sequence[str]) -> list[str]:
     """Ids as the queue writes them, or the end of the program."""
     try:
@@ -208,8 +282,8 @@ def queue_ids(ids: Sequence[str]) -> list[str]:
         fail("an id looks like 01890a5d-ac96-774b-bcce-b302099a8057; `tracepost queue list` shows them", 2)
 
 
-def spool_answers(ask: Callable[[], T]) -> T:
-    """What the spool answers, or the end of the program."""
+def answers(ask: Callable[[], T]) -> T:
+    """What the spool or the store answers, or the end of the program."""
     try:
         return ask()
     except TracepostError as error:

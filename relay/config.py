@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr, model_validator
 
 from relay.certificates import CertificateError, tls_context
+from relay.dkim import DkimKeyError, read_key
 from relay.passwords import is_hash
 from relay.personal import PERSONAL, unknown
 from relay.unbuilt import not_built
@@ -210,14 +211,17 @@ class LinkRule(Section):
 
 
 class Dkim(Section):
-    """Signing of what leaves."""
+    """Signing of what leaves; ``key_file`` is a private key in PEM."""
 
     domain: Host
     selector: Host
     key_file: FilePath
 
     def problems(self) -> Iterator[Problem]:
-        yield from _missing_file("key_file", self.key_file)
+        try:
+            read_key(self.key_file)
+        except DkimKeyError as error:
+            yield Problem(("key_file",), str(error))
 
 
 def _bounce_address(value: str) -> str:
@@ -326,6 +330,12 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
     """The route that is chosen at MAIL, before there is a From address: that of the first entry for the AUTH user or
     the reverse-path, None where there is none."""
     return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
+
+
+def opt_out_url(config: Config, sender: str) -> str | None:
+    """Where people go after an opt-out from a sender: what the first entry for its address says. An entry for an AUTH
+    user is not found so, since an address does not tell who sent."""
+    return next((each.opt_out_url for each in config.senders if each.matches(sender, None)), None)
 
 
 def _too_few_connections(config: Config) -> Iterator[Problem]:

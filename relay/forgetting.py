@@ -13,7 +13,6 @@ import quopri
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -22,14 +21,15 @@ from relay.dispatch import rows, sandbox
 from relay.dispatch import spool as spools
 from relay.dispatch.spool import contents_of
 from tracker import facts as codec
+from tracker.disk import held, journal, outbox
+from tracker.disk.commits import connect, free_octets
+from tracker.disk.scrubbing import file_holds, scrub
 from tracker.errors import SpoolError, TracepostError
-from tracker.model import new_id
+from tracker.model import Fact, NoMailbox, OptedIn, OptedOut, new_id
+from tracker.reading.people import Forgotten
 from tracker.redaction import Redactor, octets_hold
-from tracker.store import held, journal, outbox
 from tracker.store.base import Store
-from tracker.store.commits import connect, free_octets
 from tracker.store.forgetting import without
-from tracker.store.scrubbing import file_holds, scrub
 
 log = structlog.get_logger()
 
@@ -40,19 +40,6 @@ EVERY = 20.0
 """Seconds between two looks of the service at what is still to be forgotten."""
 _REWRITTEN = 512 * 1024 * 1024
 """Octets of live data up to which a spool file is written anew without a look whether it needs to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What came of it: how many messages the person had got, and how many mails in the queue still name it."""
-
-    messages: int
-    queued: int
-
-    @property
-    def done(self) -> bool:
-        """Nothing is left of it."""
-        return self.queued == 0
 
 
 def forget(data_dir: Path, store: Store, address: str) -> Forgotten:
@@ -128,26 +115,35 @@ def _erase(data_dir: Path, store: Store, address: str) -> Forgotten:
     waiting = queued(data_dir, address)
     _from_sandbox(data_dir / sandbox.FOLDER, redactor)
     for path in held.files(data_dir / journal.FOLDER):
-        _from_outbox(path, redactor, always=True)
+        _from_outbox(path, store, redactor, always=True)
     for path in held.files(data_dir / spools.FOLDER):
-        _from_outbox(path, redactor, always=False)
+        _from_outbox(path, store, redactor, always=False)
     return Forgotten(store.forget(address), len(waiting))
 
 
-def _from_outbox(path: Path, redactor: Redactor, always: bool) -> None:
-    """Rewrite the facts that wait in a file, and the file."""
+def _from_outbox(path: Path, store: Store, redactor: Redactor, always: bool) -> None:
+    """Rewrite the facts that wait in a file, and the file. What the person said is told now: without its address nobody
+    could heed it."""
+    said: list[Fact] = []
 
-    def change(octets: bytes) -> bytes:
+    def change(octets: bytes) -> bytes | None:
         try:
             fact = codec.decode(octets)
         except ValueError:  # whoever tells the store gives it up too
             return octets
+        if isinstance(fact, OptedOut | OptedIn | NoMailbox):
+            if not redactor.is_it(fact.address):
+                return octets
+            said.append(fact)
+            return None
         found = without(fact, redactor)
         return octets if found is fact else codec.encode(found)
 
     with _opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
         outbox.rewrite(db, change)
+        if said:
+            store.apply(said)
         db.execute("COMMIT")
         small = path.stat().st_size - free_octets(db) < _REWRITTEN
         scrub(db, path, redactor, always or small)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,9 @@ from relay.rewriting.decisions import LONGEST_ADDRESS, Way
 from relay.rewriting.instrument import MAX_LINKS, Options, Scan, scan
 from relay.rewriting.lines import LIMIT
 from relay.rewriting.rules import Types
+from relay.rewriting.signature import FIELDS
 from tracker.errors import BadToken
+from tracker.mirror import Document
 from tracker.model import Link, LinkType
 from tracker.tokens import Click, Keyring, Mirror, Open, OptOut
 
@@ -41,10 +43,10 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done with one mail. ``mail`` is what came, less the headers that never leave; ``scan`` is None
+    """What will be done with one mail. ``mail`` is what came, less the headers that do not leave; ``scan`` is None
     where the mail is not even looked at; ``reason`` says why nothing is tracked, None where something is;
     ``unsubscribe``: each copy gets List-Unsubscribe headers (RFC 2369, RFC 8058) of its own; ``category`` is marketing
-    or transactional."""
+    or transactional; ``signs``: every copy gets a signature of ours (DKIM)."""
 
     mail: bytes
     profile: Profile
@@ -52,6 +54,7 @@ class Plan:
     reason: str | None
     category: str
     unsubscribe: bool = False
+    signs: bool = False
 
     @property
     def instrumented(self) -> bool:
@@ -80,6 +83,12 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What was skipped or not understood."""
         return self.profile.notes + (self.scan.notes if self.scan is not None else ())
+
+    @property
+    def document(self) -> Document | None:
+        """The HTML for the mirror page, None where none is kept."""
+        found = self.scan.document if self.scan is not None else None
+        return None if found is None else replace(found, key=self.profile.key)
 
     def copy_for(self, reader: Reader | None, id: UUID, keyring: Keyring) -> bytes:
         """The copy of one recipient, or with None the copy that all of them share, whose hits hold none, as where the
@@ -110,16 +119,19 @@ class Plan:
 def plan(content: bytes, profile: Profile, keyring: Keyring) -> Plan:
     """Decide what to do with a mail. Never raises for anything that a mail can hold."""
     mail = message.remove(content, profile.removed_headers)
+    signs = profile.dkim and (profile.signed_mail != "skip" or message.get(mail, FIELDS[0]) is None)
+    if profile.signed_mail == "resign":
+        mail = message.remove(mail, FIELDS)
     has_header = message.get(mail, LIST_UNSUBSCRIBE) is not None
     if profile.reason is not None:
-        return Plan(mail, profile, None, profile.reason, _category(profile, has_header))
+        return Plan(mail, profile, None, profile.reason, _category(profile, has_header), signs=signs)
     options = _options(profile, keyring)
     found = scan(mail, options, ours(keyring))
     fits = options.own_length(Way.OPT_OUT) + 3 <= LIMIT
     given = profile.list_unsubscribe and not has_header and not found.closed and not profile.shared and fits
     opt_out = any(link.type is LinkType.OPT_OUT for link in found.links)
     reason = None if found.instrumented else found.reason or "tracking_off"
-    return Plan(mail, profile, found, reason, _category(profile, has_header or given or opt_out), given)
+    return Plan(mail, profile, found, reason, _category(profile, has_header or given or opt_out), given, signs)
 
 
 def _category(profile: Profile, offers_opt_out: bool) -> str:
@@ -143,6 +155,8 @@ def _options(profile: Profile, keyring: Keyring) -> Options:
         profile.click_tracking,
         measure,
         shared=profile.shared,
+        signed=profile.signed_mail != "skip",
+        keep=profile.mirror_page,
         text_tracking=profile.text_tracking,
         skip_visible=profile.visible_urls == "skip",
         types=Types(profile.saved, profile.link_rules),

@@ -13,7 +13,9 @@ from relay.reception.headers import Headers
 from relay.reception.senders import SPEAKING_HEADERS, first_address, profile_for
 from relay.reception.vendors import vendor_of
 from relay.rewriting import message
+from relay.storage import STORE_FILE
 from tracker.model import Link, new_id
+from tracker.store.link_types import in_file
 from tracker.tokens import KEY_BYTES, Keyring, parse_key
 
 
@@ -73,7 +75,9 @@ def preview(config: Config, content: bytes, sender: str | None, recipient: str |
     url, key = config.tracker.public_url, keyring.ids[0]
     profile = profile_for(config.senders, reverse_path, None, headers, url, key, [to])
     vendor = vendor_of(route_to(config, profile.route).host)
-    found = plan(content, replace(profile, keeps=vendor.name if vendor is not None else None), keyring)
+    saved = in_file(config.data_dir / STORE_FILE, profile.sender)
+    profile = replace(profile, keeps=vendor.name if vendor is not None else None, saved=saved)
+    found = plan(content, profile, keyring)
     return Preview(found, to, found.copy_for(Reader(1, to), new_id(), keyring))
 
 

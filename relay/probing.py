@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from relay.config import Config, SmarthostConfig
 from relay.dispatch.smarthost import Smarthost
+from relay.storage import store_of
 from tracker.errors import StoreError
-from tracker.store.sqlite import SqliteStore
 
 PATIENCE = 10.0
 """Seconds that each is given."""
@@ -41,7 +41,7 @@ async def _smarthost(config: Config, key: str, settings: SmarthostConfig) -> str
 
 
 def _store(config: Config) -> str | None:
-    store = SqliteStore(config.data_dir / "tracepost.db")
+    store = store_of(config)
     try:
         store.open()
         return None if store.check_writable() else f"tracker.store: {config.data_dir} cannot be written"

@@ -19,18 +19,20 @@ from relay.acceptance import mail_of, refusal_by, refuse_loops
 from relay.config import route_at_mail
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.dsn import wants
-from relay.dispatch.envelope import Reply, Target, Verdict
-from relay.dispatch.errand import LARGE, Prepared, UnderWay, deliver, tally
+from relay.dispatch.envelope import Reply, Sign, Target, Verdict
+from relay.dispatch.errand import LARGE, Prepared, UnderWay, deliver, suppressions, tally
 from relay.dispatch.lane import Carrier
-from relay.dispatch.mail import Mail, Rcpt, Said, State
+from relay.dispatch.mail import Mail, Parameters, Rcpt, Said, State
+from relay.dispatch.mailboxes import denied, denies
 from relay.dispatch.spool import Spool
+from relay.known import Knowledge
 from relay.preparing import prepare
 from relay.reception.dialogue import Path
 from relay.reception.replies import SmtpError, local_trouble
 from relay.reception.submission import Client, Submission
 from relay.settings import Settings
 from tracker.errors import SpoolError
-from tracker.model import Clock, Fact, Outcome, Recipient, Status
+from tracker.model import Clock, Fact, NoMailbox, Outcome, Recipient, Status
 
 log = structlog.get_logger()
 
@@ -49,7 +51,7 @@ class Transaction(Protocol):
     async def recipient(self, target: Target) -> Reply:
         """Say RCPT."""
 
-    async def data(self, content: bytes, original: bytes | None = None) -> Reply:
+    async def data(self, content: bytes, original: bytes | None = None, sign: Sign | None = None) -> Reply:
         """Hand over the content; ends the transaction."""
 
     async def abandon(self) -> None:
@@ -70,16 +72,18 @@ class Proxy:
     """What stands behind one session. With ``passthrough`` the client's own login holds for it, and nothing is ever
     spooled."""
 
-    def __init__(self, settings: Settings, spool: Spool, delivery: Delivery, clock: Clock) -> None:
+    def __init__(self, settings: Settings, spool: Spool, delivery: Delivery, known: Knowledge, clock: Clock) -> None:
         self._settings = settings
         self._spool = spool
         self._delivery = delivery
+        self._known = known
         self._clock = clock
         self._private: Any = None
         self._transaction: Transaction | None = None
         self._route = ""
         self._taken = 0
         self._refused: list[tuple[Path, Reply]] = []
+        self._suppressed: Mapping[int, str] = {}
 
     @property
     def _passthrough(self) -> bool:
@@ -98,18 +102,17 @@ class Proxy:
     async def mail(self, client: Client, path: Path) -> str:
         """Choose the smarthost and say MAIL to it."""
         await self.reset()
-        self._route = ""
+        self._route = route_for(self._settings, path.address, client.user) if self._private is None else ""
         options = dict(path.parameters)
         size = options.pop("SIZE", None)
-        if self._private is not None:
-            begin = self._private.begin
-        else:
-            self._route = route_for(self._settings, path.address, client.user)
-            begin = self._hosts(self._route).begin
-        transaction: Transaction = await begin(path.address, options, int(size) if size else None)
+        return as_text(await self._begin(path.address, options, int(size) if size else None))
+
+    async def _begin(self, reverse_path: str, options: Parameters, size: int | None) -> Reply:
+        host = self._hosts(self._route) if self._private is None else self._private
+        transaction: Transaction = await host.begin(reverse_path, options, size)
         if transaction.mail.good:
             self._transaction = transaction
-        return as_text(transaction.mail)
+        return transaction.mail
 
     async def recipient(self, path: Path) -> str:
         """Say RCPT. Those refused for good are kept for the record."""
@@ -127,19 +130,25 @@ class Proxy:
         """Hand over the mail: one copy in the transaction that is under way, several each in its own."""
         refuse_loops(submission.content)
         shared = self._passthrough and len(submission.rcpt_tos) > 1
-        mail = mail_of(submission, self._settings, self._clock(), shared, self._route)
-        prepared = await beside(len(mail.content), prepare, mail, self._settings)
-        targets = tuple(Target(each.ordinal, each.address, each.options) for each in mail.recipients)
-        if prepared.apart and len(targets) > 1:
-            return await self._send_apart(mail, prepared, targets)
+        mail = mail_of(submission, self._settings, self._known, self._clock(), shared, self._route)
+        prepared = await beside(len(mail.content), prepare, mail, self._settings, self._known)
+        everyone = tuple(Target(each.ordinal, each.address, each.options) for each in mail.recipients)
+        self._suppressed = prepared.suppressed(everyone)
+        targets = tuple(each for each in everyone if each.ordinal not in self._suppressed)
+        if not targets:
+            await self._abandon()
+            await self._finish(mail, prepared, [], {})
+            return as_queued(mail)
+        if not self._passthrough and not prepared.alike(targets):
+            return await self._send_apart(mail, prepared, prepared.batches(targets))
+        if self._suppressed and (refusal := await self._begin_anew(mail, targets)) is not None:
+            return as_text(refusal)
         return await self._send_together(mail, prepared, targets)
 
     async def reset(self) -> None:
         """Forget the mail under way, at the smarthost too."""
-        transaction, self._transaction = self._transaction, None
-        self._taken, self._refused = 0, []
-        if transaction is not None:
-            await transaction.abandon()
+        self._taken, self._refused, self._suppressed = 0, [], {}
+        await self._abandon()
 
     async def leave(self) -> None:
         """Let go of everything, the client's credentials first of all."""
@@ -147,6 +156,19 @@ class Proxy:
         await self.reset()
         if private is not None:
             await private.close()
+
+    async def _begin_anew(self, mail: Mail, targets: Sequence[Target]) -> Reply | None:
+        """Begin the transaction again without those who are suppressed; a refusal, None where all are taken."""
+        await self._abandon()
+        reply = await self._begin(mail.reverse_path, mail.options, len(mail.content))
+        for target in targets:
+            if self._transaction is None or not reply.good:
+                break
+            reply = await self._transaction.recipient(target)
+        if reply.good:
+            return None
+        await self._abandon()
+        return reply
 
     # -- the end of the data -----------------------------------------------------------------------------------------
 
@@ -156,7 +178,7 @@ class Proxy:
         if transaction is None:
             raise local_trouble("no transaction")
         copy = await beside(len(mail.content), prepared.copy, targets)
-        handing = asyncio.create_task(transaction.data(copy.content, copy.original))
+        handing = asyncio.create_task(transaction.data(copy.content, copy.original, copy.sign))
         await asyncio.wait([handing], timeout=None if self._passthrough else PATIENCE)
         dsn = "dsn" in transaction.offers
         if not handing.done():
@@ -168,15 +190,14 @@ class Proxy:
             await self._finish(mail, prepared, await verdicts_of(handing, targets, dsn), {}, told=not reply.good)
         return as_text(reply)
 
-    async def _send_apart(self, mail: Mail, prepared: Prepared, targets: tuple[Target, ...]) -> str:
-        """A copy each. Where some went, or may yet go, those that failed are spooled or their sender is told."""
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            await transaction.abandon()
-        tries = {target.ordinal: asyncio.create_task(self._try(mail, prepared, target)) for target in targets}
-        await asyncio.wait(tries.values(), timeout=PATIENCE)
-        verdicts = [verdict for each in tries.values() if each.done() for verdict in each.result()]
-        under_way = {ordinal: each for ordinal, each in tries.items() if not each.done()}
+    async def _send_apart(self, mail: Mail, prepared: Prepared, batches: Sequence[tuple[Target, ...]]) -> str:
+        """A copy a batch. Where some went, or may yet go, those that failed are spooled or their sender is told."""
+        await self._abandon()
+        tries = [asyncio.create_task(self._try(mail, prepared, batch)) for batch in batches]
+        await asyncio.wait(tries, timeout=PATIENCE)
+        verdicts = [verdict for each in tries if each.done() for verdict in each.result()]
+        pairs = zip(batches, tries, strict=True)
+        under_way = {each.ordinal: task for batch, task in pairs if not task.done() for each in batch}
         if under_way or any(verdict.sent for verdict in verdicts):
             await self._finish(mail, prepared, verdicts, under_way)
             return as_queued(mail)
@@ -185,8 +206,13 @@ class Proxy:
             await self._finish(mail, prepared, verdicts, {}, told=True)
         return f"{worst.code} {worst.enhanced} {worst.text}"
 
-    async def _try(self, mail: Mail, prepared: Prepared, target: Target) -> Sequence[Verdict]:
-        copy = await beside(len(mail.content), prepared.copy, (target,))
+    async def _abandon(self) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            await transaction.abandon()
+
+    async def _try(self, mail: Mail, prepared: Prepared, batch: tuple[Target, ...]) -> Sequence[Verdict]:
+        copy = await beside(len(mail.content), prepared.copy, batch)
         return await deliver(self._hosts(self._route), copy)
 
     async def _finish(
@@ -197,6 +223,7 @@ class Proxy:
         now = self._clock()
         log.info("proxied", id=str(mail.id), unfinished=len(under_way), **tally(verdicts))
         facts = [*self._acceptance(mail, prepared, now), *outcomes(mail, verdicts, now)]
+        facts += suppressions(mail.id, self._suppressed, now)
         left = [] if told or self._passthrough else self._left(mail, verdicts, under_way, now)
         if not left:
             self._delivery.record(self._spool, facts)
@@ -236,11 +263,15 @@ class Proxy:
             return []
         count = len(mail.recipients)
         more = tuple(Recipient(count + number, path.address) for number, (path, _) in enumerate(self._refused, 1))
-        refusals: list[Fact] = [
-            Outcome(mail.id, recipient.ordinal, Status.BOUNCED, now, f"{reply.code} {reply.enhanced} {reply.line}")
-            for recipient, (_, reply) in zip(more, self._refused, strict=True)
-        ]
-        return [replace(known, recipients=known.recipients + more), *refusals]
+        facts: list[Fact] = [replace(known, recipients=known.recipients + more)]
+        if prepared.page is not None:
+            facts.append(prepared.page)
+        for recipient, (_, reply) in zip(more, self._refused, strict=True):
+            text = f"{reply.code} {reply.enhanced} {reply.line}"
+            facts.append(Outcome(mail.id, recipient.ordinal, Status.BOUNCED, now, text))
+            if denies(reply):
+                facts.append(NoMailbox(mail.id, recipient.ordinal, recipient.address, now))
+        return facts
 
     def _hosts(self, route: str) -> Host:
         return cast(Host, self._delivery.lane(route).carrier)
@@ -266,7 +297,8 @@ def outcomes(mail: Mail, verdicts: Sequence[Verdict], now: float) -> list[Fact]:
     def status(verdict: Verdict) -> Status:
         return Status.SENT if verdict.sent else Status.PENDING if verdict.temporary else Status.BOUNCED
 
-    return [Outcome(mail.id, each.ordinal, status(each), now, each.reply) for each in verdicts]
+    facts = [Outcome(mail.id, each.ordinal, status(each), now, each.reply) for each in verdicts]
+    return [*facts, *denied(mail.id, verdicts, now)]
 
 
 def route_for(settings: Settings, reverse_path: str, user: str | None) -> str:

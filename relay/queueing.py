@@ -23,11 +23,11 @@ from relay.dispatch import rows
 from relay.dispatch.mail import Mail, Rcpt, State
 from relay.dispatch.spool import FOLDER, contents_of
 from tracker import facts as codec
+from tracker.disk import held, outbox
+from tracker.disk.commits import connect
+from tracker.disk.held import locked
 from tracker.errors import SpoolError
 from tracker.model import Outcome, Status
-from tracker.store import held, outbox
-from tracker.store.commits import connect
-from tracker.store.held import locked
 
 T = TypeVar("T")
 

@@ -18,18 +18,17 @@ from relay.config import Config
 from relay.keys import API_KEY_FILE, kept_api_key
 from relay.reception.scoreboard import Scoreboard
 from relay.settings import Settings, keys_of
+from relay.storage import store_of
 from relay.supervisor import Life, Process, Supervisor
 from relay.web import Web
 from relay.worker import Worker
 from tracker.config import ApiKey
 from tracker.errors import TracepostError
-from tracker.store.sqlite import SqliteStore
 from tracker.tokens import Keyring
 from tracker.units import Address
 
 log = structlog.get_logger()
 
-STORE_FILE = "tracepost.db"
 _DESCRIPTORS = 65_536
 _TAKEN_SECONDS = 3.0
 """How long an address may still be held by a service that is just ending."""
@@ -72,8 +71,8 @@ class Service:
         return processes
 
     async def _run_relay(self, number: int, sockets: Sequence[socket.socket], life: Life) -> None:
-        settings = Settings(self._config, Keyring(keys_of(self._config)), self._hostname)
-        store = SqliteStore(self._config.data_dir / STORE_FILE)
+        settings = Settings(self._config, Keyring(keys_of(self._config)), self._hostname, signs=True)
+        store = store_of(self._config)
         try:
             await Worker(settings, self._board.seat(number), store, self._reread).run(life, sockets)
         finally:
@@ -86,7 +85,7 @@ class Service:
 
     async def _run_tracker(self, sockets: Sequence[socket.socket], life: Life) -> None:
         settings = Settings(self._config, Keyring(keys_of(self._config)), self._hostname)
-        store = SqliteStore(self._config.data_dir / STORE_FILE)
+        store = store_of(self._config)
         sample = sample_command(self._config.relay.listen[0])
         try:
             await Web(settings, store, self._readiness, sample, self._reread).run(life, sockets)

@@ -12,12 +12,7 @@ from tracker.config import Problem, Section
 NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
-    "tracker.retention.mirror_pages",
     "tracker.webhooks",
-    "senders.*.mirror_page",
-    "senders.*.opt_out_url",
-    "senders.*.signed_mail",
-    "senders.*.dkim",
     "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""

@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import uvicorn
 
-from relay.config import Config
+from relay import forgetting
+from relay.config import Config, opt_out_url
 from relay.forgetting import Forgetting
 from relay.queueing import SpoolCollector
 from relay.settings import Settings
@@ -70,10 +72,12 @@ class Web:
             stack.push_async_callback(journals.stop)
             await recorder.start()
             stack.push_async_callback(recorder.stop)
-            app = create_app(config, keyring, self._store, recorder, time.time, self._readiness, self._sample, gate)
+            shared = (self._store, recorder, time.time, self._readiness, self._sample, gate)
+            forget = partial(forgetting.forget, data_dir, self._store)
+            app = create_app(config, keyring, *shared, self._onward, forget)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:
-                admin = create_admin_app(config, self._store, recorder, time.time, self._readiness, self._sample, gate)
+                admin = create_admin_app(config, *shared, forget)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
             chores = [
@@ -89,8 +93,12 @@ class Web:
         kinds = {
             "events": (kept.events, self._store.drop_events),
             "recipients": (kept.recipients, self._store.drop_recipients),
+            "mirror_pages": (kept.mirror_pages, self._store.drop_pages),
         }
         return Retention(kinds, time.time)
+
+    def _onward(self, sender: str) -> str | None:
+        return opt_out_url(self._settings.config, sender)
 
     async def _reload_forever(self, life: Life, gate: Gate) -> None:
         while True:

@@ -20,6 +20,7 @@ from relay.dispatch.lane import Carrier
 from relay.dispatch.sandbox import Sandbox
 from relay.dispatch.smarthost import Smarthost
 from relay.dispatch.spool import Spool, claim
+from relay.known import Known
 from relay.lanes import Lanes
 from relay.preparing import prepare
 from relay.proxying import Proxy
@@ -29,7 +30,7 @@ from relay.reception.submission import Counterpart, Queueing
 from relay.rewriting.sevenbit import to_seven_bit
 from relay.settings import Settings, keys_of
 from relay.supervisor import DRAIN_SECONDS, Life
-from tracker.errors import SpoolError, TracepostError
+from tracker.errors import SpoolError, StoreError, TracepostError
 from tracker.store.base import Store
 from tracker.store.recording import Recording
 
@@ -51,13 +52,14 @@ class Worker:
         self._reread = reread
         self._lanes = Lanes(self._connect, seat.board.workers, seat.number, time.time)
         self._recording = Recording(store)
+        self._known = Known(store)
         retry = Retry(config.retry.first, config.retry.longest, config.retry.give_up_after)
         lanes = self._lanes.update(settings.config)
         self._delivery = Delivery(
             settings.hostname,
             lanes,
             retry,
-            partial(prepare, settings=settings),
+            partial(prepare, settings=settings, known=self._known),
             time.time,
             self._recording.stir,
         )
@@ -70,6 +72,7 @@ class Worker:
         spool = await self._claim(fresh=True)
         if spool is None:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
+        await self._learn()
         config = self._settings.config.relay
         door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
         self._recording.start([spool])
@@ -88,14 +91,25 @@ class Worker:
         await asyncio.wait(chores)
         await self._delivery.stop(max(1.0, DRAIN_SECONDS - (time.monotonic() - began)))
         await self._recording.stop()
+        await asyncio.to_thread(self._known.stop)
         for each in (spool, *self._adopted):
             await each.close()
+
+    async def _learn(self) -> None:
+        """Know the lists before the first mail, if the store is there, and follow them from then on."""
+        try:
+            await asyncio.to_thread(self._known.refresh)
+        except StoreError as error:
+            log.error("the store is away; nobody is known to have opted out", cause=repr(error.__cause__))
+        self._known.start()
 
     def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
         """What stands behind each session."""
         if self._settings.config.relay.delivery == "proxy":
-            return partial(Proxy, self._settings, spool, self._delivery, time.time)
-        return partial(Queueing, Acceptance(self._settings, spool, self._delivery, self._seat, time.time).accept)
+            return partial(Proxy, self._settings, spool, self._delivery, self._known, time.time)
+        return partial(
+            Queueing, Acceptance(self._settings, spool, self._delivery, self._seat, self._known, time.time).accept
+        )
 
     @property
     def _routes(self) -> list[str]:

@@ -275,3 +275,52 @@ def test_settings_reach_the_links():
         (2, f"http://x.test/{query}"),
         (4, f"http://x.test/c{query}"),
     ]
+
+
+# -- mail that its app signed -----------------------------------------------------------------------------------------
+
+SIGNED = b"DKIM-Signature: v=1; a=rsa-sha256;\r\n\tb=abc\r\nDomainKey-Signature: x\r\n" + MAIL
+
+
+@pytest.mark.parametrize(
+    ("content", "signed_mail", "dkim", "instrumented", "signatures", "signs"),
+    [
+        (MAIL, "skip", False, True, 0, False),
+        (MAIL, "skip", True, True, 0, True),
+        (MAIL, "resign", True, True, 0, True),
+        (MAIL, "break", True, True, 0, True),
+        (SIGNED, "skip", False, False, 2, False),
+        (SIGNED, "skip", True, False, 2, False),
+        (SIGNED, "resign", True, True, 0, True),
+        (SIGNED, "break", False, True, 2, False),
+        (SIGNED, "break", True, True, 2, True),
+    ],
+)
+def test_what_becomes_of_mail_that_its_app_signed(content, signed_mail, dkim, instrumented, signatures, signs):
+    profile = dataclasses.replace(decided(), signed_mail=signed_mail, dkim=dkim)
+    found = plan(content, thaw(freeze(profile)), BEFORE)
+    assert (found.instrumented, found.signs) == (instrumented, signs)
+    assert found.reason == (None if instrumented else "dkim_signed")
+    for copy in (found.mail, found.copy_for(reader(1), ID, BEFORE)):
+        assert copy.count(b"DKIM-Signature:") + copy.count(b"DomainKey-Signature:") == signatures
+
+
+def test_what_is_never_tracked_is_signed_all_the_same():
+    for content, path in ((MAIL, ""), (b"Auto-Submitted: auto-replied\r\n" + MAIL, "a@example.com")):
+        profile = dataclasses.replace(decided(content, path), signed_mail="skip", dkim=True)
+        assert plan(content, profile, BEFORE).signs
+        found = plan(b"DKIM-Signature: x\r\n" + content, profile, BEFORE)
+        assert not found.signs
+        assert found.mail.startswith(b"DKIM-Signature: x")
+
+
+def test_a_stranger_is_not_signed_for():
+    profile = decided(match="*@other.test")
+    assert (profile.signed_mail, profile.dkim) == ("skip", False)
+    assert not plan(MAIL, profile, BEFORE).signs
+
+
+def test_records_of_before_there_was_dkim_are_read():
+    kept = freeze(decided()).replace('"signed_mail":"skip","dkim":false,', "")
+    assert "dkim" not in kept
+    assert thaw(kept) == decided()

@@ -23,6 +23,7 @@ from relay.reception.smtpd import SmtpServer
 from relay.settings import Settings
 from tests.fakes.smarthost import FakeSmarthost, Script
 from tests.reception.test_smtpd import codes, talk
+from tests.test_suppressing import Knowing
 from tracker.errors import SpoolError
 from tracker.facts import decode
 from tracker.model import Accepted, Outcome
@@ -80,8 +81,10 @@ async def proxy(tmp_path, host: FakeSmarthost, relay: dict | None = None):
     await spool.open()
     lanes = Lanes(lambda each, most: Smarthost(each, "relay.test", connections=most), 1, 0, time.time)
     retry = Retry(0.2, 1.0, 60.0)
-    delivery = Delivery("relay.test", lanes.update(config), retry, partial(prepare, settings=settings), time.time)
-    door = SmtpServer(config.relay, "relay.test", partial(Proxy, settings, spool, delivery, time.time))
+    delivery = Delivery(
+        "relay.test", lanes.update(config), retry, partial(prepare, settings=settings, known=Knowing()), time.time
+    )
+    door = SmtpServer(config.relay, "relay.test", partial(Proxy, settings, spool, delivery, Knowing(), time.time))
     delivery.start([spool])
     await door.start()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -12,14 +12,22 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tracker import ops
-from tracker.hits.public import PUBLIC_HEADERS, HitRoutes, Receive, Scope, Send
+from tracker.hits.mirrors import MirrorPages
+from tracker.hits.optout import Onward, OptOutPage
+from tracker.hits.public import PUBLIC_HEADERS, HitRoutes
 from tracker.hits.recorder import Recorder
 from tracker.hits.wellknown import WellKnown
+from tracker.hits.witness import Receive, Scope, Send, Witness
 from tracker.model import Clock
 from tracker.ops import Readiness
-from tracker.reading.api import Api, problem
+from tracker.reading.answers import problem
+from tracker.reading.api import Api
 from tracker.reading.auth import Gate
+from tracker.reading.link_pages import LinkPages
 from tracker.reading.pages import Pages
+from tracker.reading.people import Forget, Forgotten, PeopleApi
+from tracker.reading.suppression_pages import SuppressionPages
+from tracker.reading.suppressions import SuppressionApi
 from tracker.store.base import Store
 from tracker.tokens import Keyring
 
@@ -38,17 +46,27 @@ def create_app(
     readiness: Readiness = dict,
     sample: str | None = None,
     gate: Gate | None = None,
+    onward: Onward = lambda sender: None,
+    forget: Forget | None = None,
 ) -> Application:
     """What answers on ``tracker.listen``: the public routes, and the private ones too unless ``tracker.admin_listen``
     gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none;
-    ``gate`` knows the API keys, by default those of ``config``.
+    ``gate`` knows the API keys, by default those of ``config``; ``onward`` where people go after an opt-out;
+    ``forget`` erases a person, by default in the store alone.
     Whoever calls starts and stops the recorder and opens the store."""
     routes: list[BaseRoute] = [Route("/livez", ops.livez)]
     if config.well_known is not None:
         routes += WellKnown(config.well_known).routes()
     if config.admin_listen is None:
-        routes += _private(config, store, recorder, clock, readiness, sample, gate)
-    return _Door(HitRoutes(config, keyring, recorder, clock), _starlette(routes))
+        routes += _private(config, store, recorder, clock, readiness, sample, gate, forget)
+    witness = Witness(config, clock)
+    kept = config.retention.mirror_pages
+    public: dict[str, Application] = {
+        **dict.fromkeys(HitRoutes.prefixes, HitRoutes(keyring, recorder, witness)),
+        OptOutPage.prefix: OptOutPage(keyring, recorder, clock, witness, onward),
+        MirrorPages.prefix: MirrorPages(keyring, store, recorder, clock, witness, kept),
+    }
+    return _Door(public, _starlette(routes))
 
 
 def create_admin_app(
@@ -59,10 +77,11 @@ def create_admin_app(
     readiness: Readiness = dict,
     sample: str | None = None,
     gate: Gate | None = None,
+    forget: Forget | None = None,
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
-    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate)]
-    return _Door(None, _starlette(routes))
+    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate, forget)]
+    return _Door({}, _starlette(routes))
 
 
 def _private(
@@ -73,12 +92,18 @@ def _private(
     readiness: Readiness,
     sample: str | None,
     gate: Gate | None,
+    forget: Forget | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
+    pages = Pages(config, store, gate, clock, sample)
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
-        *Pages(config, store, gate, clock, sample).routes(),
+        *SuppressionApi(store, gate).routes(),
+        *PeopleApi(gate, forget or (lambda address: Forgotten(store.forget(address)))).routes(),
+        *pages.routes(),
+        *SuppressionPages(pages, store).routes(),
+        *LinkPages(pages, store).routes(),
     ]
 
 
@@ -107,19 +132,20 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 class _Door:
-    """The outermost application: the hit routes go straight through, and no answer leaves without the headers that
-    every public answer bears."""
+    """The outermost application: ``public`` routes, by how their paths begin (``/c/``), go straight through, and no
+    answer leaves without the headers that every public answer bears."""
 
-    def __init__(self, hits: HitRoutes | None, app: Starlette) -> None:
-        self._hits = hits
+    def __init__(self, public: Mapping[str, Application], app: Starlette) -> None:
+        self._public = public
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._hits is not None and scope["path"].startswith(HitRoutes.prefixes):
-            await self._hits(scope, receive, send)
+        public = self._public.get(scope["path"][:3])
+        if public is not None:
+            await public(scope, receive, send)
             return
 
         async def with_headers(message: Any) -> None:

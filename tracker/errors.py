@@ -31,5 +31,9 @@ class SpoolError(TracepostError):
     """The spool or the journal cannot be read or written now; trying again later may help."""
 
 
+class ListError(TracepostError):
+    """What is asked of the suppression list cannot be done as it is written."""
+
+
 class SpoolFull(SpoolError):
     """The disk has no room for more of what must not be lost."""

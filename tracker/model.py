@@ -48,6 +48,13 @@ class Status(StrEnum):
     SUPPRESSED = "suppressed"
 
 
+class SuppressionKind(StrEnum):
+    """What an address does not want: ``mail`` at all, or ``tracking`` in it."""
+
+    MAIL = "mail"
+    TRACKING = "tracking"
+
+
 class HitClass(StrEnum):
     """Who made a hit."""
 
@@ -122,7 +129,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open.
+    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open and -1 where it is
+    not known by which of the mail's links the reader came.
     ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
     ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
 
@@ -141,4 +149,68 @@ class Hit:
     verdict: Verdict | None = None
 
 
-Fact = Accepted | Outcome | Hit
+DOES_NOT_EXIST = "does not exist"
+"""The reason of a suppression that holds for mail of every category."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An entry of the suppression list: ``sender`` None means every sender, ``since`` None means from now on (else
+    seconds since the epoch)."""
+
+    address: str
+    sender: str | None = None
+    kind: SuppressionKind = SuppressionKind.MAIL
+    reason: str = ""
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptedOut:
+    """A reader said no to one sender, by the opt-out link of a message. ``recipient`` is None where the sender wants no
+    attribution; ``reason`` says how it was said."""
+
+    id: UUID
+    at: float
+    message: UUID
+    recipient: int | None
+    sender: str
+    address: str
+    kind: SuppressionKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptedIn:
+    """A reader took that back."""
+
+    id: UUID
+    at: float
+    message: UUID
+    recipient: int | None
+    sender: str
+    address: str
+    kind: SuppressionKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoMailbox:
+    """It was said of a recipient of a message that the address does not exist."""
+
+    message: UUID
+    recipient: int
+    address: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPage:
+    """The HTML of a message accepted ``at`` (seconds since the epoch), as ``tracker.mirror`` packs it."""
+
+    message: UUID
+    at: float
+    content: bytes
+
+
+Fact = Accepted | Outcome | Hit | OptedOut | OptedIn | NoMailbox | MirrorPage

@@ -6,11 +6,14 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote
 
+from tracker import mirror
 from tracker.facts import decode, encode
-from tracker.model import Fact
+from tracker.model import Fact, MirrorPage
 
 LONGEST_NEEDLE = 4096
 """Octets that an address takes up at most, in any form: RFC 5321 allows it 254."""
@@ -67,10 +70,20 @@ class Redactor:
 
     def fact(self, fact: Fact) -> Fact:
         """A fact without the address; the same one where it does not name it."""
+        if isinstance(fact, MirrorPage):
+            content = self.page(fact.content)
+            return fact if content == fact.content else replace(fact, content=content)
         octets = encode(fact)
         plain = json.loads(octets[1:])
         changed = self._within(plain, "")
         return fact if changed == plain else decode(octets[:1] + json.dumps(changed).encode())
+
+    def page(self, content: bytes) -> bytes:
+        """A packed mirror page without the address; one that cannot be read has nothing to show."""
+        try:
+            return mirror.rewritten(content, lambda text: self.text(text) if self.found_in(text) else text)
+        except ValueError:
+            return b""
 
     def _within(self, value: Any, name: str) -> Any:
         if isinstance(value, dict):
@@ -86,11 +99,25 @@ class Redactor:
 
 def addresses_in(fact: Fact) -> set[str]:
     """What a fact holds that looks like an address, in lower case."""
+    if isinstance(fact, MirrorPage):
+        return _addresses_in_page(fact.content)
     found = set()
     for text in _texts(json.loads(encode(fact)[1:])):
         if "@" in text or "%" in text:
             plain = unquote(unquote(text))
             found |= {text.lower(), *(match.lower() for match in _BARE.findall(plain))}
+    return found
+
+
+def _addresses_in_page(content: bytes) -> set[str]:
+    found: set[str] = set()
+
+    def look(text: str) -> str:
+        found.update(match.lower() for match in _BARE.findall(unquote(text)))
+        return text
+
+    with suppress(ValueError):
+        mirror.rewritten(content, look)
     return found
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
-from tracker.store.held import sync_folder
+from tracker.disk.held import sync_folder
 
 
 class Contents:

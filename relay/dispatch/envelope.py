@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+Sign = Callable[[bytes], bytes | None]
+"""A mail with a signature (DKIM) on top, None where it cannot be signed. Never raises; takes its time: run it beside
+the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,15 @@ class Copy:
     """One transaction: the same octets for one or more recipients. ``mail_from`` is empty for the null reverse-path;
     ``options`` are the parameters of MAIL; ``content`` ends in CRLF, dots not doubled. ``original`` is what goes
     instead where the content is over the smarthost's SIZE, or has no 7-bit form that it wants, and the original is not
-    and has: the mail without tracking, a notification without the body that it returns."""
+    and has: the mail without tracking, a notification without the body that it returns. ``sign``: what goes, whichever
+    it is, is to be signed as the last thing, None where it is not."""
 
     mail_from: str
     targets: tuple[Target, ...]
     content: bytes
     options: Mapping[str, str | None] = field(default_factory=dict)
     original: bytes | None = None
+    sign: Sign | None = None
 
 
 @dataclass(frozen=True, slots=True)

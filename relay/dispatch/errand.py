@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -18,11 +19,12 @@ from relay.dispatch.dsn import wants
 from relay.dispatch.envelope import Copy, Target, Verdict
 from relay.dispatch.lane import Carrier, Closed, Lane
 from relay.dispatch.mail import Mail, Rcpt, Said, State
+from relay.dispatch.mailboxes import denied
 from relay.dispatch.notices import notice_for
 from relay.dispatch.rows import Settled
 from relay.dispatch.spool import Spool
 from tracker.errors import SpoolError
-from tracker.model import Accepted, Clock, Outcome, Status
+from tracker.model import Accepted, Clock, Fact, MirrorPage, Outcome, Status
 
 log = structlog.get_logger()
 
@@ -38,11 +40,16 @@ _EXPIRED = "queue"
 
 class Prepared(Protocol):
     """A mail, scanned: ready for rendering. ``accepted`` is what the store is told of it, None for a mail of our
-    own."""
+    own; ``page`` is its HTML, where that is to be kept and the store was not told yet."""
+
+    page: MirrorPage | None
 
     @property
     def accepted(self) -> Accepted | None:
         """What the store is told."""
+
+    def suppressed(self, targets: Sequence[Target]) -> Mapping[int, str]:
+        """Those who are not to be written to, by ordinal, and why."""
 
     def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
         """The recipients by copy: those together that get the same octets."""
@@ -140,7 +147,7 @@ class Errand:
     def _record_acceptance(self, prepared: Prepared) -> None:
         """Have the store told of the mail, if it was not yet: before any outcome, but nobody waits for it."""
         if not self.mail.recorded:
-            facts = [] if prepared.accepted is None else [prepared.accepted]
+            facts: list[Fact] = [fact for fact in (prepared.accepted, prepared.page) if fact is not None]
             record = surely(lambda: self._spool.record(facts, self.mail.id))
             self._recording = self._office.spawn(record)
 
@@ -150,6 +157,7 @@ class Errand:
         """Send each batch of recipients its copy. Ends early where the host is left alone."""
         begun = [each for each in due if each.ordinal in self._under_way]
         rest = [Target(each.ordinal, each.address, each.options) for each in due if each not in begun]
+        rest = await self._suppress(prepared, rest)
         batches = prepared.batches(rest) if rest else []
         trying = {self._office.spawn(self._await_begun(each)) for each in begun}
         alone = len(batches) == 1 and len(rest) == len(self.mail.recipients)
@@ -165,6 +173,15 @@ class Errand:
         for trouble in await asyncio.gather(*trying, return_exceptions=True):
             if trouble is not None:
                 raise trouble
+
+    async def _suppress(self, prepared: Prepared, targets: list[Target]) -> list[Target]:
+        """Be done with those who are not to be written to, which nobody is told; the others."""
+        suppressed, now = prepared.suppressed(targets), self._office.clock()
+        if suppressed:
+            log.info("suppressed", id=str(self.mail.id), recipients=len(suppressed))
+            done = [Settled(ordinal, None, Said(250, "2.0.0", why, None, now)) for ordinal, why in suppressed.items()]
+            await self._note(done, suppressions(self.mail.id, suppressed, now), False)
+        return [target for target in targets if target.ordinal not in suppressed]
 
     async def _try(self, prepared: Prepared, batch: tuple[Target, ...], alone: bool) -> None:
         """Send one copy and note what became of it; has a place of the lane and gives it back."""
@@ -202,12 +219,15 @@ class Errand:
             verdicts = [each if final(each) else expired(each.ordinal, each.address, each.reply) for each in verdicts]
         self._tried |= {verdict.ordinal for verdict in verdicts}
         settled = [self._outcome(verdict, now) for verdict in verdicts]
-        facts = [
+        facts: list[Fact] = [
             Outcome(self.mail.id, verdict.ordinal, status_of(verdict, outcome.state), now, verdict.reply)
             for verdict, outcome in zip(verdicts, settled, strict=True)
-            if self.mail.profile
         ]
-        release = alone and not self._tell
+        facts += denied(self.mail.id, verdicts, now)
+        await self._note(settled, facts if self.mail.profile else [], alone and not self._tell)
+
+    async def _note(self, settled: Sequence[Settled], facts: Sequence[Fact], release: bool) -> None:
+        """Write down where recipients stand, once the store has surely heard of the mail itself."""
         if self._recording is not None:
             await self._recording
         await surely(lambda: self._spool.settle(self.mail.id, settled, facts, release))
@@ -278,6 +298,11 @@ async def deliver(carrier: Carrier, copy: Copy) -> Sequence[Verdict]:
         log.exception("a delivery failed")
         text = "delivery failed here"
         return [Verdict(target.ordinal, target.address, 451, "4.3.0", text, "local") for target in copy.targets]
+
+
+def suppressions(mail: UUID, suppressed: Mapping[int, str], at: float) -> list[Outcome]:
+    """What the store is told of those who were not written to."""
+    return [Outcome(mail, ordinal, Status.SUPPRESSED, at, why) for ordinal, why in suppressed.items()]
 
 
 def expired(ordinal: int, address: str, last: str) -> Verdict:

@@ -1,4 +1,5 @@
-"""Which octets go to a smarthost, by what it offers: the content, its 7-bit form, or the original in its place."""
+"""Which octets go to a smarthost, by what it offers: the content, its 7-bit form, or the original in its place; and the
+signature on top, which must be the last thing that is done to them."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from relay.dispatch.connection import LONGEST_TEXT
-from relay.dispatch.envelope import Reply
+from relay.dispatch.envelope import Reply, Sign
 
 WITHOUT_TRACKING = "(without tracking: over the smarthost's SIZE)"
 SEVEN_BIT = "(without tracking: the smarthost takes no 8-bit mail)"
+UNSIGNED = "(without our signature: it cannot be signed)"
+UNSIGNED_BY_SIZE = "(without our signature: over the smarthost's SIZE)"
 
 Converter = Callable[[bytes], bytes | None]
 """A mail in a form that needs no 8BITMIME, None where there is none."""
@@ -31,19 +34,36 @@ class Load:
 
 
 async def load(
-    content: bytes, original: bytes | None, offers: Mapping[str, str], to_seven_bit: Converter
+    content: bytes,
+    original: bytes | None,
+    offers: Mapping[str, str],
+    to_seven_bit: Converter,
+    sign: Sign | None = None,
 ) -> Load | Reply:
     """What goes, or why nothing can. The original goes where the content is over SIZE (RFC 1870) or has no form that
-    goes, and it is not and has; where both are over SIZE, the smarthost is left to say so."""
+    goes, and it is not and has; where both are over SIZE, the smarthost is left to say so. A signature makes no mail
+    too large."""
     most = size_limit(offers)
     octets = await _carried(content, offers, to_seven_bit)
-    if original is not None and (octets is None or len(octets) > most):
-        plain = await _carried(original, offers, to_seven_bit)
-        if plain is not None and len(plain) <= most:
-            return Load(plain, SEVEN_BIT if octets is None else WITHOUT_TRACKING)
-    if octets is None:
-        return Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
-    return Load(octets)
+    found = None if octets is None else await _signed(Load(octets), sign)
+    if found is not None and len(found.octets) <= most:
+        return found
+    plain = octets if original is None else await _carried(original, offers, to_seven_bit)
+    if plain is not None:
+        note = "" if original is None else SEVEN_BIT if octets is None else WITHOUT_TRACKING
+        unsigned = Load(plain, f"{note} {UNSIGNED_BY_SIZE}".lstrip())
+        for each in (await _signed(Load(plain, note), sign), unsigned):
+            if len(each.octets) <= most:
+                return each
+    return found or Reply(554, "5.6.3", "The smarthost takes no 8-bit mail, and this mail is one", "mail")
+
+
+async def _signed(found: Load, sign: Sign | None) -> Load:
+    """The same with a signature on top, or a note that it has none."""
+    if sign is None:
+        return found
+    signed = await asyncio.to_thread(sign, found.octets)
+    return Load(found.octets, f"{found.note} {UNSIGNED}".lstrip()) if signed is None else Load(signed, found.note)
 
 
 async def _carried(content: bytes, offers: Mapping[str, str], to_seven_bit: Converter) -> bytes | None:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from relay.dispatch.mail import Mail, Parameters, Rcpt, Said, State
-from tracker.store import outbox
+from tracker.disk import outbox
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL,"

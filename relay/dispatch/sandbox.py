@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from relay.dispatch.envelope import Copy, Reply, Target, Verdict
+from relay.dispatch.envelope import Copy, Reply, Sign, Target, Verdict
 from tracker.model import Clock, new_id
 
 FOLDER = "sandbox"
@@ -53,7 +53,8 @@ class Sandbox:
             "at": self._clock(),
         }
         self._write(f"{name}.json", json.dumps(envelope, indent=2).encode())
-        self._write(f"{name}.eml", copy.content)
+        signed = copy.sign(copy.content) if copy.sign is not None else None
+        self._write(f"{name}.eml", copy.content if signed is None else signed)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -86,9 +87,9 @@ class SandboxTransaction:
         self._targets.append(target)
         return Reply(250, "2.1.5", "Ok", "rcpt")
 
-    async def data(self, content: bytes, original: bytes | None = None) -> Reply:
+    async def data(self, content: bytes, original: bytes | None = None, sign: Sign | None = None) -> Reply:
         """Keep the mail."""
-        copy = Copy(self._mail_from, tuple(self._targets), content, self._options)
+        copy = Copy(self._mail_from, tuple(self._targets), content, self._options, sign=sign)
         verdict = (await self._sandbox.deliver(copy))[0]
         return Reply(verdict.code, verdict.enhanced, verdict.text, verdict.stage)
 

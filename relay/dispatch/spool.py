@@ -24,11 +24,11 @@ from relay.dispatch.contents import Contents
 from relay.dispatch.mail import Mail
 from relay.dispatch.rows import Settled
 from tracker import facts as codec
+from tracker.disk import held, outbox
+from tracker.disk.commits import Commits, Work, free_octets
+from tracker.disk.held import Held
 from tracker.errors import SpoolError, SpoolFull
 from tracker.model import Fact
-from tracker.store import held, outbox
-from tracker.store.commits import Commits, Work, free_octets
-from tracker.store.held import Held
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from relay.dispatch.connection import GO_ON, Command, Connection, printable
-from relay.dispatch.envelope import Copy, Reply, Target, Verdict
+from relay.dispatch.envelope import Copy, Reply, Sign, Target, Verdict
 from relay.dispatch.loading import Converter, Load, headers, load
 from relay.dispatch.opening import Unusable
 
@@ -111,11 +111,11 @@ class Transaction:
         self._taken += reply.good
         return reply
 
-    async def data(self, content: bytes, original: bytes | None = None) -> Reply:
+    async def data(self, content: bytes, original: bytes | None = None, sign: Sign | None = None) -> Reply:
         """Say DATA and send the content, or ``original`` where that is over the smarthost's SIZE and the original is
-        not: one Reply for all recipients that were taken. The transaction ends with it."""
+        not, signed where ``sign`` can: one Reply for all recipients that were taken. The transaction ends with it."""
         try:
-            return await self._data(content, original)
+            return await self._data(content, original, sign)
         finally:
             await self.abandon()
 
@@ -133,7 +133,7 @@ class Transaction:
         finally:
             self._source.give(connection)
 
-    async def _data(self, content: bytes, original: bytes | None) -> Reply:
+    async def _data(self, content: bytes, original: bytes | None, sign: Sign | None) -> Reply:
         connection = self._connection
         if connection is None:
             return self._over("data")
@@ -141,7 +141,7 @@ class Transaction:
             return Reply(554, "5.5.1", "No recipient was taken", "data")
         if not self._utf8 and "SMTPUTF8" in self._options and not headers(content).isascii():
             return Reply(554, "5.6.7", NO_UTF8, "data")
-        found = await load(content, original, connection.offers, self._to_seven_bit)
+        found = await load(content, original, connection.offers, self._to_seven_bit, sign)
         if isinstance(found, Reply):
             return found
         if self._connection is not connection:
@@ -157,7 +157,7 @@ class Transaction:
 async def _send(connection: Connection, copy: Copy, to_seven_bit: Converter) -> list[Verdict]:
     """Deliver a copy on a connection; who cannot be named to the host is refused here, the rest go on."""
     offers = connection.offers
-    found = await load(copy.content, copy.original, offers, to_seven_bit)
+    found = await load(copy.content, copy.original, offers, to_seven_bit, copy.sign)
     if isinstance(found, Reply):
         return _verdicts(copy.targets, found)
     takes_utf8 = "smtputf8" in offers

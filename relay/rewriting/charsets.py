@@ -115,6 +115,15 @@ def decoding_charset_of(label: str, data: bytes) -> Charset | None:
     return Charset(charset.name or "utf_8", False)
 
 
+def read_loosely(label: str, data: bytes) -> str:
+    """What a part says that is labelled so, whatever it takes: for reading only, with replacement characters."""
+    charset = charset_of(label, data)
+    text = charset.text(data) if charset else None
+    if charset is not None and text is not None:
+        return charset.read_loosely(text)
+    return data.decode(_codec(label.strip(" \t\"'").lower()) or "utf_8", "replace")
+
+
 def query_encoding(charset: Charset) -> str:
     """The encoding of a URL's query in a document of this charset (WHATWG URL section 4.4, Encoding section 4.3)."""
     name = charset.name or "utf_8"

@@ -51,7 +51,9 @@ OPEN_NAMES = {Way.OPT_OUT: placeholders.OPT_OUT, Way.MIRROR: placeholders.MIRROR
 class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
     tracked URL for a target, and is asked where an upper bound of it is over the limit. ``shared``: one copy goes to
-    all recipients, so that links which are one recipient's own stay untouched. ``text_tracking``: links in text/plain
+    all recipients, so that links which are one recipient's own stay untouched. ``signed``: mail that its app signed
+    (DKIM) is worked on too; ``keep``: the HTML is wanted for a mirror page even where no link asks for one.
+    ``text_tracking``: links in text/plain
     parts; ``skip_visible``: leave links alone whose text is a URL; ``types``: what the sender says of URLs;
     ``parameters`` go into the query of tracked links; ``values`` are those placeholders that all recipients share;
     ``sender`` and ``longest_address`` (percent-encoded) bound the length of what is one recipient's own."""
@@ -61,6 +63,8 @@ class Options:
     click_tracking: bool
     measure: Callable[[str], int] | None = None
     shared: bool = False
+    signed: bool = False
+    keep: bool = False
     text_tracking: bool = False
     skip_visible: bool = False
     types: Types = field(default_factory=Types)

@@ -12,13 +12,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from relay.rewriting import links, marks, message, page, placeholders, plaintext
+from relay.rewriting import keeping, links, marks, message, page, placeholders, plaintext
 from relay.rewriting.charsets import Charset, charset_of, decoding_charset_of
 from relay.rewriting.decisions import MAX_URL, OPEN_NAMES, Decider, Decision, Options, Sight, Way
+from relay.rewriting.keeping import Leaf, Place
 from relay.rewriting.leaves import Skip, has_pgp, open_leaf
 from relay.rewriting.message import Part
 from relay.rewriting.splicing import Spot, splice
 from relay.rewriting.transfers import Edit, Template, Transfer
+from tracker.mirror import Document
 from tracker.model import Link, LinkType
 
 MAX_LINKS = 10_000
@@ -57,7 +59,8 @@ class Scan:
     """What was found in a mail, and the mail ready for rendering. ``links``: every link in order, tracked or not;
     ``pixels``: whether a pixel will be added; ``instrumented``: whether anything will change; ``reason``: why not;
     ``notes``: parts left out and why; ``closed``: the mail is signed, encrypted or doubtful as a whole, so that
-    nothing may be added to it either; ``slots``: the links that change."""
+    nothing may be added to it either; ``slots``: the links that change; ``document``: the HTML, where it is to be
+    kept."""
 
     links: tuple[Link, ...]
     pixels: bool
@@ -68,6 +71,7 @@ class Scan:
     pieces: tuple[bytes | _Hole, ...] = ()
     slots: tuple[Slot, ...] = ()
     closed: bool = False
+    document: Document | None = None
 
     def render(self, click: Callable[[Link, str], str], pixel: str, value: Callable[[str], str]) -> bytes:
         """The copy of one recipient. ``click`` gives the absolute tracked URL of a link for a target, ``pixel`` is the
@@ -136,6 +140,16 @@ class _Candidate:
     tag: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An HTML leaf as it was read."""
+
+    text: str
+    charset: Charset
+    page: page.Page
+    candidates: list[_Candidate]
+
+
 class _Scanner:
     def __init__(self, raw: bytes, options: Options, is_ours: Callable[[str], bool]) -> None:
         self.raw, self.options, self.is_ours = raw, options, is_ours
@@ -144,12 +158,13 @@ class _Scanner:
         self.slots: list[Slot] = []
         self.notes: list[str] = []
         self.reasons: list[str] = []
+        self.leaves: list[_Read | Part] = []
         self.said: dict[str, marks.Marked] = {}
         self.pixels = False
 
     def run(self) -> Scan:
         raw = self.raw
-        structure = message.parse(raw)
+        structure = message.parse(raw, signed=self.options.signed)
         if structure.reason:
             raise Skip(structure.reason)
         if has_pgp(raw, structure.parts):
@@ -175,7 +190,32 @@ class _Scanner:
             pieces=tuple(pieces),
             slots=tuple(self.slots),
             closed=any(part.opaque in ("signed", "encrypted") for part in structure.parts),
+            document=self._document(structure.parts),
         )
+
+    def _document(self, parts: tuple[Part, ...]) -> Document | None:
+        """The HTML for the mirror page, from what was read already; None where nobody wants it."""
+        mirrored = any(link.type is LinkType.MIRROR for link in self.links)
+        if not self.leaves or not (mirrored or self.options.keep):
+            return None
+        changed = {slot.link.position for slot in self.slots}
+        leaves = [
+            keeping.leaf_as_it_is(each, self.raw[each.start : each.end])
+            if isinstance(each, Part)
+            else self._leaf(each, changed)
+            for each in self.leaves
+        ]
+        return replace(keeping.document(self.raw, parts, leaves), tracking_url=self.options.tracking_url)
+
+    def _leaf(self, read: _Read, changed: set[int]) -> Leaf:
+        """A leaf cut at the links that change, and at pixels of ours that it came with, which are not to be loaded."""
+        places = [
+            Place(each.start, each.end, keeping.splice_of(each.way, each.link))
+            for each in read.candidates
+            if each.way is not None and each.link.position in changed
+        ]
+        places += [Place(*span, None) for span in read.page.images if self._is_pixel(read.text, *span)]
+        return Leaf(read.text, read.charset, sorted(places, key=lambda place: place.start))
 
     def _reason(self) -> str:
         """Why nothing changes: what kept the first HTML part from it, else what there is not."""
@@ -203,6 +243,8 @@ class _Scanner:
             if self.reasons == ["no_html"]:
                 self.reasons.clear()
             self.reasons.append(str(skip))
+            if part.type == "text/html" and not part.opaque:
+                self.leaves.append(part)
             return None
 
     # -- HTML --------------------------------------------------------------------------------------------------------
@@ -222,10 +264,15 @@ class _Scanner:
             raise Skip("too_many_links") from None
         candidates = self._anchors(text, found, charset)
         pixel = self.options.open_tracking and not self._has_pixel(text, found)
-        return self._hole(part, text, transfer, charset, candidates, found.pixel_at if pixel else None)
+        hole = self._hole(part, text, transfer, charset, candidates, found.pixel_at if pixel else None)
+        self.leaves.append(_Read(text, charset, found, candidates))
+        return hole
 
     def _has_pixel(self, text: str, found: page.Page) -> bool:
-        return any(self.is_ours(links.url_of(text[start:end])) for start, end in found.images if end - start > 20)
+        return any(self._is_pixel(text, start, end) for start, end in found.images)
+
+    def _is_pixel(self, text: str, start: int, end: int) -> bool:
+        return end - start > 20 and self.is_ours(links.url_of(text[start:end]))
 
     def _anchors(self, text: str, found: page.Page, charset: Charset) -> list[_Candidate]:
         encoding = links.query_encoding(charset)

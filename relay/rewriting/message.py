@@ -180,11 +180,11 @@ class _Bound(Exception):
     """A bound was passed; the text is the reason."""
 
 
-def parse(raw: bytes, *, automatic: bool = False) -> Structure:
-    """Find the leaves of a mail, of an automatic reply only where ``automatic`` wants it. Never raises; past a bound
-    there are no parts but a reason."""
+def parse(raw: bytes, *, automatic: bool = False, signed: bool = False) -> Structure:
+    """Find the leaves of a mail, of an automatic reply only where ``automatic`` wants it, of one with a DKIM signature
+    only where ``signed`` does. Never raises; past a bound there are no parts but a reason."""
     try:
-        return _Walk(raw, automatic).run()
+        return _Walk(raw, automatic, signed).run()
     except _Bound as bound:
         return Structure((), str(bound))
 
@@ -192,8 +192,8 @@ def parse(raw: bytes, *, automatic: bool = False) -> Structure:
 class _Walk:
     """One pass over the lines that begin with two dashes, with the open multiparts on a stack."""
 
-    def __init__(self, raw: bytes, automatic: bool) -> None:
-        self.raw, self.automatic = raw, automatic
+    def __init__(self, raw: bytes, automatic: bool, signed: bool) -> None:
+        self.raw, self.automatic, self.signed = raw, automatic, signed
         self.stack: list[_Level] = []
         self.containers: list[Container] = []
         self.active: dict[bytes, int] = {}
@@ -205,7 +205,7 @@ class _Walk:
         raw = self.raw
         start = _line_end(raw, 0, len(raw)) if raw.startswith((b"From ", b">From ")) else 0
         fields, body = _block(raw, start, len(raw), _WANTED_ON_TOP)
-        reason = _whole_mail(fields, self.automatic)
+        reason = _whole_mail(fields, self.automatic, self.signed)
         if reason:
             return Structure((), reason)
         self._begin(fields, start, body, "", "")
@@ -355,8 +355,8 @@ def _extended(value: bytes) -> bytes:
     return unquote_to_bytes(value.split(b"'", 2)[-1])
 
 
-def _whole_mail(fields: dict[bytes, bytes], automatic: bool) -> str | None:
-    if b"dkim-signature" in fields:
+def _whole_mail(fields: dict[bytes, bytes], automatic: bool, signed: bool) -> str | None:
+    if b"dkim-signature" in fields and not signed:
         return "dkim_signed"
     if automatic:
         return None

@@ -160,6 +160,15 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
         ("tracker: {admin_listen: '127.0.0.1:8025'}", "tracker.admin_listen: must not be the same as tracker.listen"),
         ("senders: [{match: a, bounces: {address: a@b.test}}]", "senders[0].bounces.address: must hold {token} once"),
         ("senders: [{match: a, signed_mail: resign}]", "senders[0].signed_mail: resign needs dkim"),
+        (
+            "senders: [{match: a, dkim: {domain: a.test, selector: s, key_file: none.pem}}]",
+            "senders[0].dkim.key_file: none.pem: no such file",
+        ),
+        (
+            "senders: [{match: a, dkim: {domain: a.test, selector: s, key_file: config.yaml}}]",
+            "senders[0].dkim.key_file: config.yaml: holds no private key in PEM that can be read",
+        ),
+        ("senders: [{match: a, dkim: {domain: a.test, selector: s}}]", "senders[0].dkim.key_file: is required"),
         ("senders: [{match: a, link_rules: [{match: b, type: nevr}]}]", "(did you mean never?)"),
         ("senders: {match: a}", "senders: must be a list"),
         ("data_dir: ~nobody.at.all/x", "data_dir: must not begin with the home of a user who does not exist"),

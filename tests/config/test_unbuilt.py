@@ -10,12 +10,8 @@ from tests.config.conftest import Load, Problems
 VALUES = {
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
-    "tracker.retention.mirror_pages": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
-    "senders.*.mirror_page": "true",
     "senders.*.opt_out_url": "https://a.test/?b=c",
-    "senders.*.signed_mail": "break",
-    "senders.*.dkim": "{domain: a.test, selector: s, key_file: k}",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 

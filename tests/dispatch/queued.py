@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from relay.dispatch.errand import Retry
 from relay.dispatch.lane import Lane
 from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import Spool, claim
-from tracker.model import Accepted, Recipient, new_id
+from tracker.model import Accepted, MirrorPage, Recipient, new_id
 
 NOW = 1_790_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
@@ -64,6 +64,7 @@ class Letter:
     def __init__(self, mail: Mail, together: bool = False) -> None:
         self.mail = mail
         self.together = together
+        self.page: MirrorPage | None = None
 
     @property
     def accepted(self) -> Accepted | None:
@@ -72,6 +73,9 @@ class Letter:
         people = tuple(Recipient(each.ordinal, each.address) for each in self.mail.recipients)
         about: tuple[Any, ...] = ("<m@example.com>", "news@example.com", "Spring", None, None, {})
         return Accepted(self.mail.id, *about, self.mail.accepted_at, True, None, True, people, ())
+
+    def suppressed(self, targets: Sequence[Target]) -> Mapping[int, str]:
+        return {}
 
     def batches(self, targets: Sequence[Target]) -> Sequence[tuple[Target, ...]]:
         return [tuple(targets)] if self.together or not self.mail.profile else [(each,) for each in targets]

@@ -8,7 +8,7 @@ import pytest
 
 from relay.config import SmarthostConfig
 from relay.dispatch.envelope import Copy, Target
-from relay.dispatch.loading import SEVEN_BIT, WITHOUT_TRACKING, size_limit
+from relay.dispatch.loading import SEVEN_BIT, UNSIGNED, UNSIGNED_BY_SIZE, WITHOUT_TRACKING, size_limit
 from relay.dispatch.smarthost import Smarthost
 from tests.dispatch.test_smarthost import CONTENT, connected, copy
 from tests.fakes.smarthost import FakeSmarthost, Script
@@ -168,3 +168,70 @@ async def test_dsn_is_in_the_hands_of_a_host_that_offers_it():
     assert not verdict.dsn
     (verdict,) = await client.deliver(wanted)  # nobody is there
     assert not verdict.dsn
+
+
+# -- the signature on top ---------------------------------------------------------------------------------------------
+
+
+def stamped(content: bytes) -> bytes | None:
+    return b"Signature: %d\r\n" % sum(content) + content if b"unsignable" not in content else None
+
+
+def holds(content: bytes) -> bool:
+    """Whether the signature was the last thing that was done."""
+    line, _, rest = content.partition(b"\r\n")
+    return line == b"Signature: %d" % sum(rest)
+
+
+@pytest.mark.parametrize("extensions", [(), ("8BITMIME",)])
+async def test_what_goes_is_signed_in_the_form_in_which_it_goes(extensions):
+    async with FakeSmarthost(extensions=extensions) as host:
+        client = converting(host)
+        (verdict,) = await client.deliver(replace(copy(content=EIGHT_BIT), sign=stamped))
+        transaction = await client.begin("a@example.com", {})
+        await transaction.recipient(Target(1, "b@example.net"))
+        reply = await transaction.data(EIGHT_BIT, sign=stamped)
+        await client.close()
+    assert verdict.text == reply.text == "Ok: taken"
+    for message in host.messages:
+        assert holds(message.content)
+        assert message.content.isascii() == (not extensions)
+    assert len(host.messages) == 2
+
+
+async def test_what_cannot_be_signed_goes_unsigned_and_says_so():
+    mail = CONTENT + b"unsignable\r\n"
+    async with FakeSmarthost() as host, connected(host) as client:
+        (verdict,) = await client.deliver(replace(copy(content=mail), sign=stamped))
+    assert verdict.sent
+    assert verdict.text == f"Ok: taken {UNSIGNED}"
+    assert host.messages[0].content == mail
+
+
+@pytest.mark.parametrize(
+    ("size", "content", "note"),
+    [
+        (1000, LONG, ""),
+        (620, LONG, WITHOUT_TRACKING),
+        (len(SHORT) + 10, LONG, f"{WITHOUT_TRACKING} {UNSIGNED_BY_SIZE}"),
+        (len(SHORT) + 10, None, UNSIGNED_BY_SIZE),
+    ],
+)
+async def test_neither_tracking_nor_the_signature_makes_a_mail_too_large(size, content, note):
+    mail = copy(content=SHORT) if content is None else replace(copy(content=content), original=SHORT)
+    async with FakeSmarthost(extensions=(f"SIZE {size}",)) as host, connected(host) as client:
+        (verdict,) = await client.deliver(replace(mail, sign=stamped))
+    assert verdict.text == f"Ok: taken {note}".strip()
+    assert len(host.messages[0].content) <= size
+    assert holds(host.messages[0].content) == (UNSIGNED_BY_SIZE not in note)
+    assert host.messages[0].content.endswith(SHORT if note else LONG)
+
+
+async def test_the_original_in_seven_bits_is_signed_too():
+    mail = replace(copy(content=EIGHT_BIT + b"signed\r\n"), original=SHORT, sign=stamped)
+    async with FakeSmarthost(extensions=()) as host:
+        client = converting(host)
+        (verdict,) = await client.deliver(mail)
+        await client.close()
+    assert verdict.text == f"Ok: taken {SEVEN_BIT}"
+    assert host.messages[0].content == stamped(SHORT)

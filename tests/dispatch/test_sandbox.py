@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 
 from relay.dispatch.envelope import Copy, Target
 from relay.dispatch.sandbox import Sandbox
@@ -19,6 +20,19 @@ async def test_mail_and_envelope_are_kept(tmp_path):
     assert stat.S_IMODE(mail.stat().st_mode) == 0o600
     envelope = json.loads(mail.with_suffix(".json").read_text())
     assert (envelope["reverse_path"], envelope["recipients"]) == ("a@example.com", ["b@example.net", "c@example.net"])
+
+
+async def test_a_signature_is_kept_with_it_where_there_is_one(tmp_path):
+    sandbox = Sandbox(tmp_path)
+    await sandbox.deliver(replace(COPY, sign=b"Signature: x\r\n".__add__))
+    await sandbox.deliver(replace(COPY, sign=lambda content: None))
+    transaction = await sandbox.begin("a@example.com", {})
+    await transaction.recipient(COPY.targets[0])
+    await transaction.data(COPY.content, sign=b"Signature: y\r\n".__add__)
+    kept = [path.read_bytes() for path in sorted((tmp_path / "sandbox").glob("*.eml"))]
+    assert sorted(kept) == sorted(
+        [b"Signature: x\r\n" + COPY.content, COPY.content, b"Signature: y\r\n" + COPY.content]
+    )
 
 
 async def test_names_sort_by_time(tmp_path):

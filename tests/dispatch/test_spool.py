@@ -20,9 +20,9 @@ from relay.dispatch.spool import LARGEST_INLINE, claim, contents_of
 from tests.dispatch.queued import NOW, mail, mails_in, rcpt, spool_in
 from tests.tracker.facts import accepted, outcome
 from tracker import facts
+from tracker.disk import commits
+from tracker.disk.held import files_of, lock_of, locked
 from tracker.errors import SpoolError
-from tracker.store import commits
-from tracker.store.held import files_of, lock_of, locked
 
 LARGE = b"x" * (LARGEST_INLINE + 1)
 REPLY = Said(451, "4.2.2", "full", "mx.test", NOW)

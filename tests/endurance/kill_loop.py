@@ -63,7 +63,7 @@ class Case:
 async def kill_loop(case: Case, folder: Path) -> Case:
     """Run the rounds of a case."""
     async with FakeSmarthost() as host:
-        host.script["rcpt"] = Script("550 5.1.1 unknown here", when=lambda line: UNKNOWN.encode() in line)
+        host.script["rcpt"] = Script("550 5.7.1 unknown here", when=lambda line: UNKNOWN.encode() in line)
         host.script["after"] = Script("trickle")
         relay = f"workers: {case.workers}\n{QUICK}"
         service = Service(folder, at(host.port, f", max_connections: {CONNECTIONS}"), relay=relay)

@@ -137,7 +137,7 @@ def host_of(case: Case, tls: ssl.SSLContext) -> FakeSmarthost:
         host.listening = False
     elif case.stage == "rset":
         host.script = {
-            "rcpt": Script("550 5.1.1 unknown", when=lambda line: b"prelude@" in line),
+            "rcpt": Script("550 5.7.1 unknown", when=lambda line: b"prelude@" in line),
             "rset": script_of(case),
         }
     elif case.stage != "next":

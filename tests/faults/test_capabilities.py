@@ -55,7 +55,7 @@ async def test_signed_eight_bit_mail_is_returned_where_it_cannot_go(queue_house)
 @pytest.mark.parametrize("kind", ["signed", "utf8 address", "utf8 header", "utf8 everywhere"])
 async def test_the_sender_hears_of_it_whatever_the_host_lacks(queue_house, lacking, ret, kind):
     """A notification returns what came; that must not keep it from going."""
-    refusing = Script("550 5.1.1 unknown here", when=lambda line: b"news@" not in line)
+    refusing = Script("550 5.7.1 unknown here", when=lambda line: b"news@" not in line)
     async with queue_house.site(extensions=without(*lacking), script={"rcpt": refusing}) as site:
         content = SIGNED.format(domain=site.domain, name="told").encode()
         if kind != "signed":
@@ -71,7 +71,7 @@ async def test_the_sender_hears_of_it_whatever_the_host_lacks(queue_house, lacki
 
 
 async def test_a_notification_too_large_to_return_all_returns_the_header(queue_house):
-    refusing = Script("550 5.1.1 unknown here", when=lambda line: b"news@" not in line)
+    refusing = Script("550 5.7.1 unknown here", when=lambda line: b"news@" not in line)
     async with queue_house.site(script={"rcpt": refusing}) as site:
         content = mail(site, "told", text="words\r\n" * 1000)
         site.host.extensions = ("8BITMIME", f"SIZE {len(content) + 200}")

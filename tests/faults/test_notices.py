@@ -22,7 +22,7 @@ from tests.faults.notice import mails, notices
 from tests.faults.test_recipients import ANN, mail, tells
 from tracker.model import new_id
 
-REFUSING = {"rcpt": Script("550 5.1.1 unknown here", when=lambda line: b"ann@" in line)}
+REFUSING = {"rcpt": Script("550 5.7.1 unknown here", when=lambda line: b"ann@" in line)}
 DSN = ("8BITMIME", "SMTPUTF8", "DSN", "SIZE 99000000")
 
 
@@ -104,7 +104,7 @@ async def test_nobody_is_told_of_mail_with_a_null_reverse_path(queue_house):
 
 
 async def test_a_notification_that_bounces_ends_quietly(queue_house):
-    async with queue_house.site(script={"rcpt": Script("550 5.1.1 nobody is known here")}) as site:
+    async with queue_house.site(script={"rcpt": Script("550 5.7.1 nobody is known here")}) as site:
         await site.submit(mail(site, "twice"))
         row = await site.row("twice")
         await site.done()
@@ -133,7 +133,7 @@ async def test_a_delay_is_told_once_to_those_who_asked(tmp_path, monkeypatch):
         assert spool is not None
         await spool.open()
         delivery = Delivery(
-            "relay.test", [lane], Retry(0.2, 0.2, 60.0), lambda each: PreparedMail(each, None, None), time.time
+            "relay.test", [lane], Retry(0.2, 0.2, 60.0), lambda each: PreparedMail(each, None, None, None), time.time
         )
         delivery.start([spool])
         now = time.time()

@@ -34,7 +34,7 @@ def moods(mild: int = 0) -> list[Script]:
     def after(person: bytes) -> list[Script]:
         return [Script("250 2.1.5 fine", when=lambda line: person in line, times=mild)]
 
-    refused = Script("550 5.1.1 unknown here", when=lambda line: b"bob@" in line)
+    refused = Script("550 5.7.1 unknown here", when=lambda line: b"bob@" in line)
     deferred = Script("451 4.2.2 mailbox full", when=lambda line: b"cat@" in line, times=1)
     return [*after(b"bob@"), *after(b"cat@"), refused, deferred]
 
@@ -66,7 +66,7 @@ async def test_in_the_queue_each_recipient_goes_its_own_way(queue_house, headers
     assert (got[ANN] == got[CAT]) == bool(headers)
     (notice,) = site.notices
     assert [each["Final-Recipient"] for each in notice.recipients] == ["rfc822; bob@example.net"]
-    assert notice.said == ("failed", "5.1.1", "smtp; 550 5.1.1 unknown here")
+    assert notice.said == ("failed", "5.7.1", "smtp; 550 5.7.1 unknown here")
     assert tells(row, recipients=3, sent=2, delivered=2, bounced=1)
 
 
@@ -78,7 +78,7 @@ async def test_through_the_proxy_each_recipient_is_judged_in_the_session(proxy_h
     assert heard.replies == [
         "250 2.1.0 Ok",
         "250 2.1.5 Ok",
-        "550 5.1.1 unknown here",
+        "550 5.7.1 unknown here",
         "451 4.2.2 mailbox full",
         heard.replies[4],
         "250 2.0.0 Ok: taken",
@@ -99,7 +99,7 @@ async def test_what_a_proxied_session_cannot_say_is_spooled_or_told(proxy_house)
     assert got[ANN] != got[CAT]
     (notice,) = site.notices
     assert [each["Final-Recipient"] for each in notice.recipients] == ["rfc822; bob@example.net"]
-    assert notice.said == ("failed", "5.1.1", "smtp; 550 5.1.1 unknown here")
+    assert notice.said == ("failed", "5.7.1", "smtp; 550 5.7.1 unknown here")
     assert notice.about["Original-Envelope-Id"] == "QQ314159"
     assert tells(row, recipients=3, sent=2, delivered=2, bounced=1)
 

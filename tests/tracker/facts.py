@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from tracker.model import Accepted, Hit, Link, LinkType, Outcome, Recipient, Status, new_id
+from tracker.model import (
+    Accepted,
+    Hit,
+    Link,
+    LinkType,
+    NoMailbox,
+    OptedIn,
+    OptedOut,
+    Outcome,
+    Recipient,
+    Status,
+    SuppressionKind,
+    new_id,
+)
 
 NOW = 1_790_000_000.0
 BROWSER = (
@@ -55,3 +68,28 @@ def hit(message: UUID, recipient: int | None = 1, position: int = 0, at: float =
         "agent": BROWSER,
     }
     return Hit(**{**fields, **changes})
+
+
+def opted_out(message: UUID, recipient: int | None = 1, at: float = NOW + 100, **changes: Any) -> OptedOut:
+    return OptedOut(**{**_choice(message, recipient, at, "opt-out page"), **changes})
+
+
+def opted_in(message: UUID, recipient: int | None = 1, at: float = NOW + 110, **changes: Any) -> OptedIn:
+    return OptedIn(**{**_choice(message, recipient, at, "opt-out page"), **changes})
+
+
+def no_mailbox(message: UUID, recipient: int = 1, address: str = "", at: float = NOW + 2) -> NoMailbox:
+    return NoMailbox(message, recipient, address or f"person{recipient}@example.net", at)
+
+
+def _choice(message: UUID, recipient: int | None, at: float, reason: str) -> dict[str, Any]:
+    return {
+        "id": new_id(at),
+        "at": at,
+        "message": message,
+        "recipient": recipient,
+        "sender": "news@example.com",
+        "address": f"person{recipient or 1}@example.net",
+        "kind": SuppressionKind.MAIL,
+        "reason": reason,
+    }

@@ -115,6 +115,7 @@ async def test_every_url_is_seen_without_its_query(t: Tracker) -> None:
     assert rows[0] == {
         "url": "https://example.com/1",
         "type": "tracked",
+        "saved_type": None,
         "links": 2,
         "messages": 2,
         "clicks": 2,

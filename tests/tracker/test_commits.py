@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from tracker.disk import commits as module
+from tracker.disk.commits import Commits
 from tracker.errors import SpoolError
-from tracker.store import commits as module
-from tracker.store.commits import Commits
 
 SQL = "INSERT INTO things VALUES (?)"
 

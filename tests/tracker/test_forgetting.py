@@ -196,7 +196,7 @@ def test_readers_at_work_are_waited_for(store: SqliteStore) -> None:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM messages").fetchone()
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tracker.store.scrubbing._PATIENCE", 0.2)
+            patched.setattr("tracker.disk.scrubbing._PATIENCE", 0.2)
             with pytest.raises(StoreError):
                 store.forget(ANN)
         reader.execute("COMMIT")

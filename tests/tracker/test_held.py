@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tracker.disk import held
 from tracker.errors import SpoolFull
-from tracker.store import held
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ def test_a_file_without_a_holder_comes_before_a_new_one(tmp_path: Path) -> None:
 def test_a_file_of_a_killed_process_can_be_claimed(tmp_path: Path) -> None:
     (tmp_path / "one.db").touch()
     script = (
-        "import sys, time, pathlib\nfrom tracker.store import held\n"
+        "import sys, time, pathlib\nfrom tracker.disk import held\n"
         "found = held.claim(pathlib.Path(sys.argv[1]), False)\nprint(found.path.name, flush=True)\ntime.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -17,14 +17,14 @@ import pytest
 
 from tests.tracker.facts import NOW, hit
 from tests.tracker.test_recorder import Fake, hits
+from tracker.disk import journal as journal_files
+from tracker.disk.journal import Journal
 from tracker.errors import SpoolError, StoreError
 from tracker.hits import journals as adoption
 from tracker.hits.journals import Journals
 from tracker.hits.recorder import Limits, Recorder
 from tracker.model import Fact, Hit, new_id
-from tracker.store import journal as journal_files
 from tracker.store.base import MessageFilter
-from tracker.store.journal import Journal
 from tracker.store.recording import readable
 from tracker.store.sqlite import SqliteStore
 

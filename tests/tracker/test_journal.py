@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.tracker.facts import NOW, accepted, hit
+from tracker.disk import held, journal
+from tracker.disk.journal import Journal
 from tracker.errors import SpoolError
 from tracker.model import Fact, new_id
-from tracker.store import held, journal
-from tracker.store.journal import Journal
 from tracker.store.recording import readable
 
 MESSAGE = new_id(NOW)
@@ -60,7 +60,7 @@ async def test_what_was_kept_survives_the_death_of_the_process(tmp_path: Path) -
     script = (
         "import asyncio, os, pathlib, sys\n"
         "from tests.tracker.facts import accepted, hit, NOW\n"
-        "from tracker.store.journal import claim\n"
+        "from tracker.disk.journal import claim\n"
         "async def main():\n"
         "    one = claim(pathlib.Path(sys.argv[1]), True)\n"
         "    await one.open()\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import structlog
 
+from tracker.disk.journal import Journal, claim
 from tracker.errors import SpoolError
 from tracker.hits.recorder import Recorder
 from tracker.store.base import Store
-from tracker.store.journal import Journal, claim
 from tracker.store.recording import Recording
 
 log = structlog.get_logger()

@@ -18,11 +18,11 @@ from itertools import chain, islice
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tracker.disk.journal import Journal
 from tracker.errors import SpoolError, StoreError
 from tracker.hits.classify import classify
 from tracker.model import Fact, Hit
 from tracker.store.base import Store
-from tracker.store.journal import Journal
 from tracker.store.recording import fold, readable
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ class Metrics:
         self.hits = Counter("hits", "Requests on tracked links and pixels", ["event", "class"], registry=registry)
         self.hits_lost = Counter("hits_lost", "Hits that were given up and will never be counted", registry=registry)
         self.facts_lost = Counter(
-            "relay_facts_lost", "Relay records that were given up before they reached the store", registry=registry
+            "relay_facts_lost", "Relay records and opt-outs that were given up", registry=registry
         )
         self.hits_late = Counter("hits_late", "Hits answered before they were on disk", registry=registry)
         self.store_errors = Counter("store_errors", "Batches that the store did not take", registry=registry)

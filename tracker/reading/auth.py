@@ -34,6 +34,10 @@ class Session:
     access: Literal["read", "write"]
     csrf: str
 
+    def owns(self, token: str) -> bool:
+        """Whether a form with this token is from a page of this session."""
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self.csrf.encode())
+
 
 class Gate:
     """Knows the keys; compares in constant time."""

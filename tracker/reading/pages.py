@@ -1,15 +1,15 @@
-"""The dashboard: the list of messages, one message, signing in and out. HTML from templates, no script."""
+"""The dashboard: the list of messages, one message, signing in and out, and what every page of it has in common. HTML
+from templates, no script."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.errors import StoreError
+from tracker.forms import Gone, TooLarge, fields_of, read_body
 from tracker.model import Clock
 from tracker.reading import params, words
 from tracker.reading.auth import COOKIE, SESSION_SECONDS, Gate, Session
@@ -32,29 +33,70 @@ _HERE = Path(__file__).parent
 _CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_ROWS, _TIMELINE, _LARGEST_FORM = 50, 200, 10_000
+ROWS = 50
+"""Rows of a list that are shown at once."""
 
-Page = Callable[["Pages", Request, Session], Awaitable[Response]]
-Endpoint = Callable[["Pages", Request], Awaitable[Response]]
+_TIMELINE, _LARGEST_FORM = 200, 10_000
 
 
-def signed_in(page: Page) -> Endpoint:
+class Guarded(Protocol):
+    """Some of the dashboard's pages."""
+
+    @property
+    def gate(self) -> Gate:
+        """Who may see them."""
+
+    @property
+    def render(self) -> Callable[..., Response]:
+        """Makes a page of a template."""
+
+
+G = TypeVar("G", bound=Guarded)
+Page = Callable[[G, Request, Session], Awaitable[Response]]
+Form = Callable[[G, Session, Mapping[str, str]], Awaitable[Response]]
+Endpoint = Callable[[G, Request], Awaitable[Response]]
+
+
+def signed_in(page: Page[G]) -> Endpoint[G]:
     """A page for those who are signed in; its failures are pages too."""
 
     @wraps(page)
-    async def answer(pages: Pages, request: Request) -> Response:
+    async def answer(pages: G, request: Request) -> Response:
         session = pages.gate.session(request.cookies.get(COOKIE))
         if session is None:
-            return _see_other("/login")
+            return see_other("/login")
         try:
             return await page(pages, request, session)
         except BadRequest as error:
             return pages.render("problem.html", 400, session=session, title="That did not work", text=str(error))
         except StoreError:
-            text = "The store cannot be read now. Mail and links keep working; reload this page in a few seconds."
+            text = "The store cannot be reached now. Mail and links keep working; try again in a few seconds."
             return pages.render("problem.html", 503, session=session, title="The store is away", text=text)
 
     return answer
+
+
+def posted(most: int = _LARGEST_FORM) -> Callable[[Form[G]], Endpoint[G]]:
+    """What a form of at most so many octets does, sent by whoever is signed in, from a page of the session's own, with
+    a key that may write."""
+
+    def endpoint(form: Form[G]) -> Endpoint[G]:
+        @wraps(form)
+        async def answer(pages: G, request: Request, session: Session) -> Response:
+            fields = await form_of(request, most)
+            if not session.owns(fields.get("csrf", "")):
+                text = (
+                    "This form is not from your session, or it was too large. Go back, reload the page and try again."
+                )
+                return pages.render("problem.html", 403, session=session, title="Nothing was changed", text=text)
+            if session.access != "write":
+                text = "You signed in with a key that may only read. Sign in with one that may write."
+                return pages.render("problem.html", 403, session=session, title="Nothing was changed", text=text)
+            return await form(pages, session, fields)
+
+        return signed_in(answer)
+
+    return endpoint
 
 
 class Pages:
@@ -100,7 +142,7 @@ class Pages:
         query = asked.get("q", "").strip()
         wanted = MessageFilter(q=query or None)
         try:
-            page = await run_in_threadpool(self._store.messages, wanted, _ROWS, params.cursor(asked))
+            page = await run_in_threadpool(self._store.messages, wanted, ROWS, params.cursor(asked))
         except ValueError:
             raise params.bad_cursor() from None
         older = None
@@ -110,6 +152,7 @@ class Pages:
         return self.render(
             *("messages.html",),
             session=session,
+            here="messages",
             messages=page.rows,
             query=query,
             older=older,
@@ -142,26 +185,25 @@ class Pages:
     async def login(self, request: Request) -> Response:
         """The form that asks for a key."""
         if self.gate.session(request.cookies.get(COOKIE)):
-            return _see_other("/")
+            return see_other("/")
         return self.render("login.html", session=None, wrong=False)
 
     async def sign_in(self, request: Request) -> Response:
         """Open a session for a key."""
-        key = self.gate.key((await _form(request)).get("key", "").strip())
+        key = self.gate.key((await form_of(request)).get("key", "").strip())
         if key is None:
             return self.render("login.html", 401, session=None, wrong=True)
-        return self._with_cookie(_see_other("/"), self.gate.open_session(key), SESSION_SECONDS)
+        return self._with_cookie(see_other("/"), self.gate.open_session(key), SESSION_SECONDS)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session in this browser; the form must hold the session's own token."""
         session = self.gate.session(request.cookies.get(COOKIE))
         if session is None:
-            return _see_other("/login")
-        sent = (await _form(request)).get("csrf", "")
-        if not hmac.compare_digest(sent.encode(), session.csrf.encode()):
+            return see_other("/login")
+        if not session.owns((await form_of(request)).get("csrf", "")):
             text = "This form is not from your session. Go back, reload the page and try again."
             return self.render("problem.html", 403, session=session, title="Not signed out", text=text)
-        return self._with_cookie(_see_other("/login"), "", 0)
+        return self._with_cookie(see_other("/login"), "", 0)
 
     async def static(self, request: Request) -> Response:
         """Style sheet and icon."""
@@ -190,17 +232,15 @@ def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}".replace(",", " ")
 
 
-def _see_other(path: str) -> Response:
+def see_other(path: str) -> Response:
     """To another page of ours, by path alone: never built from the request's Host."""
     return Response(status_code=303, headers={"Location": path, "Cache-Control": "no-store"})
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small form; empty for anything else."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None)
-    return {name: values[0] for name, values in fields.items()}
+async def form_of(request: Request, most: int = _LARGEST_FORM) -> Mapping[str, str]:
+    """The fields of a form; none where it is larger."""
+    try:
+        body = await read_body(request.receive, most)
+    except (TooLarge, Gone):
+        return {}
+    return await run_in_threadpool(fields_of, request.headers.get("content-type", ""), body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,16 +25,23 @@ RECIPIENT = (
     *("first_open_at", "last_open_at", "first_click_at", "last_click_at"),
 )
 LINK = ("position", "url", "label", "type", "reason", "tracked", "clicks", "unique_clicks", "machine_clicks")
-URL = ("url", "type", "links", "messages", "clicks", "machine_clicks", "last_seen_at")
+URL = ("url", "type", "saved_type", "links", "messages", "clicks", "machine_clicks", "last_seen_at")
 EVENT = (
     *("cursor", "id", "at", "type", "message", "recipient", "position", "url", "class", "kind", "reason", "rules"),
     *("address", "agent", "signals", "reply"),
 )
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a formula begins in a spreadsheet; what begins so but for quotes is quoted too, so that each cell can be read
+back."""
+
+
 def shape(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """One row with these columns in this order; columns named ``…_at`` and ``at`` become RFC 3339."""
-    return {name: rfc3339(row[name]) if name.endswith("_at") or name == "at" else row[name] for name in columns}
+    """One row with these columns in this order; columns named ``…_at``, ``at`` and ``since`` become RFC
+    3339."""
+    times = ("at", "since")
+    return {name: rfc3339(row[name]) if name.endswith("_at") or name in times else row[name] for name in columns}
 
 
 def event(row: Row) -> dict[str, Any]:
@@ -58,7 +66,12 @@ def cell(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and text else text
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def uncell(text: str) -> str:
+    """The text of a cell that ``cell`` wrote."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], header: bool = True) -> bytes:

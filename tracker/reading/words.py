@@ -48,6 +48,7 @@ STATUSES = {
     "error": "given up",
     "suppressed": "suppressed",
 }
+SUPPRESSIONS = {"mail": "no mail", "tracking": "no tracking"}
 EVENTS = {
     "accepted": "Accepted",
     "sent": "Taken by the smarthost",
@@ -59,6 +60,8 @@ EVENTS = {
     "click": "Clicked",
     "opt_out_click": "Opt-out link clicked",
     "mirror_view": "Web copy viewed",
+    "opt_out": "Opted out",
+    "opt_in": "Took the opt-out back",
 }
 
 

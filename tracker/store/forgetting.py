@@ -6,17 +6,17 @@ comes in without the address.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tracker.model import Accepted, Fact
+from tracker.model import Accepted, Fact, NoMailbox, OptedIn, OptedOut
 from tracker.redaction import EXACT, REDACTED, Redactor, addresses_in
+from tracker.store import suppressions, timeline
 
 _IDS = ("message", "id")
-_MARK_BYTES = 16
+_Said = OptedOut | OptedIn | NoMailbox
 _CANDIDATE = "{0} GLOB '*[@%&\\]*'"
 
 
@@ -28,9 +28,10 @@ class Change(NamedTuple):
     values: dict[str, Any]
 
 
-def mark(db: sqlite3.Connection, address: str, now: float) -> None:
+def note(db: sqlite3.Connection, address: str, now: float) -> None:
     """Know from now on that the address is forgotten; the caller holds the transaction, here and below."""
-    db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [_mark_of(db, address), now])
+    mark = suppressions.mark_of(suppressions.key_of(db), address)
+    db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", [mark, now])
 
 
 def spellings(db: sqlite3.Connection, address: str) -> set[str]:
@@ -63,6 +64,7 @@ def erase(db: sqlite3.Connection, redactor: Redactor, limit: int) -> int:
             # What was written to one person alone tells of that person.
             db.execute("UPDATE messages SET subject = '', metadata = '{}' WHERE id = ?", [message])
             db.execute("UPDATE links SET url = page WHERE message = ?", [message])
+            db.execute("DELETE FROM pages WHERE message = ?", [message])
     return len(found)
 
 
@@ -70,7 +72,11 @@ def mentions(db: sqlite3.Connection, redactor: Redactor) -> list[Change]:
     """Every other row that names the address, in whatever table, and what it is to be without it. Reads all rows."""
     db.create_function("names_it", 1, lambda text: isinstance(text, str) and redactor.found_in(text))
     tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
-    return [change for (table,) in tables for change in _mentions_in(db, table, redactor)]
+    found = [change for (table,) in tables for change in _mentions_in(db, table, redactor)]
+    for message, content in db.execute("SELECT message, content FROM pages"):
+        if (changed := redactor.page(content)) != content:
+            found.append(Change("pages", {"message": message}, {"content": changed}))
+    return found
 
 
 def rewrite(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
@@ -83,10 +89,19 @@ def rewrite(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
 
 
 def veiled(db: sqlite3.Connection, facts: Sequence[Fact]) -> list[Fact]:
-    """The facts, those from before their person was forgotten without it."""
+    """The facts, those from before their person was forgotten without it. What the person itself said stays as it is;
+    ``veil`` is for that."""
     if db.execute("SELECT 1 FROM forgotten LIMIT 1").fetchone() is None:
         return list(facts)
-    return [_veiled(db, fact) for fact in facts]
+    return [fact if isinstance(fact, _Said) else _veiled(db, fact) for fact in facts]
+
+
+def veil(db: sqlite3.Connection, facts: Sequence[Fact]) -> None:
+    """Once facts are folded in: what a person said before it was forgotten is heeded by its hash alone."""
+    for fact in facts:
+        if isinstance(fact, _Said) and _is_forgotten(db, fact.address, timeline.made_at(fact.message)):
+            mark = suppressions.mark_of(suppressions.key_of(db), fact.address)
+            db.execute("UPDATE suppressions SET address = NULL WHERE mark = ?", [mark])
 
 
 def without(fact: Fact, redactor: Redactor) -> Fact:
@@ -101,18 +116,16 @@ def without(fact: Fact, redactor: Redactor) -> Fact:
 
 def _veiled(db: sqlite3.Connection, fact: Fact) -> Fact:
     message = fact.id if isinstance(fact, Accepted) else fact.message
-    made = int.from_bytes(message.bytes[:6], "big") / 1000
     for address in addresses_in(fact):
-        sql = "SELECT 1 FROM forgotten WHERE mark = ? AND at >= ?"
-        if db.execute(sql, [_mark_of(db, address), made]).fetchone() is not None:
+        if _is_forgotten(db, address, timeline.made_at(message)):
             fact = without(fact, Redactor(address))
     return fact
 
 
-def _mark_of(db: sqlite3.Connection, address: str) -> bytes:
-    """The keyed hash by which an address is known."""
-    key: bytes = db.execute("SELECT value FROM meta WHERE name = 'address_key'").fetchone()[0]
-    return hashlib.blake2b(address.lower().encode("utf-8", "surrogatepass"), key=key, digest_size=_MARK_BYTES).digest()
+def _is_forgotten(db: sqlite3.Connection, address: str, made_at: float) -> bool:
+    """Whether an address was forgotten after that time."""
+    mark = suppressions.mark_of(suppressions.key_of(db), address)
+    return db.execute("SELECT 1 FROM forgotten WHERE mark = ? AND at >= ?", [mark, made_at]).fetchone() is not None
 
 
 def _mentions_in(db: sqlite3.Connection, table: str, redactor: Redactor) -> list[Change]:

@@ -1,7 +1,7 @@
 """The tables of the SQLite store, step by step; safe to run any number of times and by several processes at once.
 
-Every primary key begins with the message's id, a UUIDv7 made by whoever accepted the message: no sequences. Counters
-live beside what they count and change in the transaction of the event.
+Every primary key begins with the message's id, a UUIDv7 made by whoever accepted the message, or with the sender: no
+sequences. Counters live beside what they count and change in the transaction of the event.
 """
 
 from __future__ import annotations
@@ -71,18 +71,49 @@ def _first(db: Database) -> None:
         db.conn.execute(f"CREATE INDEX {name} ON {table} ({columns})")
 
 
+def _second(db: Database) -> None:
+    """The suppression list and saved link types. Marks are keyed hashes of addresses, so that an address can be
+    forgotten and its opt-out still holds; what is removed stays as a tombstone, for those who follow the changes."""
+    db.conn.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+    db.conn.execute("INSERT INTO meta VALUES ('address_key', ?)", [secrets.token_bytes(32)])
+    db.conn.execute(
+        "CREATE TABLE suppressions (sender TEXT, mark BLOB, kind TEXT, address TEXT COLLATE NOCASE,"
+        " reason TEXT NOT NULL, since REAL NOT NULL, decided_at REAL NOT NULL, standing INTEGER NOT NULL,"
+        " changed INTEGER NOT NULL, PRIMARY KEY (sender, mark, kind)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE opt_outs (message TEXT, who BLOB, at REAL NOT NULL, standing INTEGER NOT NULL,"
+        " PRIMARY KEY (message, who)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE link_types (sender TEXT, url TEXT, type TEXT, since REAL NOT NULL, changed INTEGER NOT NULL,"
+        " PRIMARY KEY (sender, url)) WITHOUT ROWID"
+    )
+    for table, columns in (
+        ("suppressions", "changed"),
+        ("suppressions", "mark"),
+        ("suppressions", "since"),
+        ("link_types", "changed"),
+    ):
+        db.conn.execute(f"CREATE INDEX {table}_{columns} ON {table} ({columns})")
+
+
+def _pages(db: Database) -> None:
+    """Mirror pages."""
+    db.conn.execute("CREATE TABLE pages (message TEXT PRIMARY KEY, at REAL NOT NULL, content BLOB NOT NULL)")
+    db.conn.execute("CREATE INDEX pages_at ON pages (at)")
+
+
 def _personal(db: Database) -> None:
     """Which messages were purged of what is personal, and whose address is gone: hits of those keep no URL, which may
     hold it. Of a forgotten address there is a keyed hash, for what was said of it before and comes in later."""
     db.conn.execute("ALTER TABLE messages ADD COLUMN purged INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("ALTER TABLE recipients ADD COLUMN nameless INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("CREATE INDEX messages_personal ON messages (accepted_at) WHERE NOT purged")
-    db.conn.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-    db.conn.execute("INSERT OR IGNORE INTO meta VALUES ('address_key', ?)", [secrets.token_bytes(32)])
     db.conn.execute("CREATE TABLE forgotten (mark BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _personal)
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal)
 """One function a version, in order; a step that was released is never changed."""
 
 

@@ -24,21 +24,22 @@ STATUSES = tuple(_STATUS)
 """What messages can be filtered by."""
 
 
-def _rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+def rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """What a SELECT finds, by column."""
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def _page(rows: list[dict[str, Any]], limit: int, *keys: str) -> Page:
-    """``rows`` has one more than asked for where there is more."""
+def page(rows: list[dict[str, Any]], limit: int, *keys: str) -> Page:
+    """A page; ``rows`` has one more than asked for where there is more, which goes on after these ``keys``."""
     if len(rows) <= limit:
         return Page(rows, None)
     last = rows[limit - 1]
     return Page(rows[:limit], json.dumps([last[key] for key in keys]))
 
 
-def _after(after: str, *types: type) -> list[Any]:
+def key_after(after: str, *types: type) -> list[Any]:
     """The key inside a cursor. Raises ValueError if it is not one of this list's."""
     key = json.loads(after)
     if not isinstance(key, list) or [type(value) for value in key] != list(types):
@@ -46,7 +47,8 @@ def _after(after: str, *types: type) -> list[Any]:
     return key
 
 
-def _like(text: str) -> str:
+def like(text: str) -> str:
+    """The pattern of LIKE for what holds a text."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 
@@ -79,22 +81,22 @@ def messages(db: sqlite3.Connection, wanted: MessageFilter, limit: int, after: s
         found = " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in ("subject", "sender", "tag", "message_id", "id"))
         someone = "id IN (SELECT message FROM recipients WHERE address LIKE ? ESCAPE '\\')"
         where.append(f"({found} OR {someone})")
-        values += [_like(wanted.q)] * 6
+        values += [like(wanted.q)] * 6
     for bound, test in ((wanted.since, "accepted_at >= ?"), (wanted.until, "accepted_at < ?")):
         if bound is not None:
             where.append(test)
             values.append(bound)
     if after is not None:
         where.append("id < ?")
-        values += _after(after, str)
+        values += key_after(after, str)
     sql = f"SELECT {_DERIVED} FROM messages WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608
-    return _page([_message_row(row) for row in _rows(db, sql, [*values, limit + 1])], limit, "id")
+    return page([_message_row(row) for row in rows(db, sql, [*values, limit + 1])], limit, "id")
 
 
 def message(db: sqlite3.Connection, message: str) -> Row | None:
     """One message by id."""
-    rows = _rows(db, f"SELECT {_DERIVED} FROM messages WHERE id = ?", [message])  # noqa: S608
-    return _message_row(rows[0]) if rows else None
+    found = rows(db, f"SELECT {_DERIVED} FROM messages WHERE id = ?", [message])  # noqa: S608
+    return _message_row(found[0]) if found else None
 
 
 def recipients(db: sqlite3.Connection, message: str) -> list[dict[str, Any]]:
@@ -102,22 +104,22 @@ def recipients(db: sqlite3.Connection, message: str) -> list[dict[str, Any]]:
     columns = "ordinal, address, status, status_at, reply, opens, clicks, machine_opens, machine_clicks"
     times = "first_open_at, last_open_at, first_click_at, last_click_at"
     sql = f"SELECT {columns}, {times} FROM recipients WHERE message = ? ORDER BY ordinal"  # noqa: S608
-    return _rows(db, sql, [message])
+    return rows(db, sql, [message])
 
 
 def links(db: sqlite3.Connection, message: str, limit: int, after: str | None) -> Page:
     """Links by position."""
-    (position,) = _after(after, int) if after else (-1,)
-    rows = _rows(
+    (position,) = key_after(after, int) if after else (-1,)
+    found = rows(
         db,
         "SELECT l.position, l.url, l.label, l.type, l.reason, l.tracked, l.clicks, l.machine_clicks,"
         " CASE WHEN m.attributed THEN l.unique_clicks END AS unique_clicks FROM links l"
         " JOIN messages m ON m.id = l.message WHERE l.message = ? AND l.position > ? ORDER BY l.position LIMIT ?",
         [message, position, limit + 1],
     )
-    for row in rows:
+    for row in found:
         row["tracked"] = bool(row["tracked"])
-    return _page(rows, limit, "position")
+    return page(found, limit, "position")
 
 
 def events(
@@ -142,14 +144,14 @@ def events(
             values.append(value)
     if after is not None:
         where.append("e.recorded > ?")
-        values += _after(after, int)
+        values += key_after(after, int)
     joined = "events e LEFT JOIN recipients r ON r.message = e.message AND r.ordinal = e.recipient"
     sql = f"SELECT e.*, r.address AS recipient_address FROM {joined} WHERE {' AND '.join(where)}"  # noqa: S608
-    rows = _rows(db, f"{sql} ORDER BY e.recorded LIMIT ?", [*values, limit + 1])
-    for row in rows:
+    found = rows(db, f"{sql} ORDER BY e.recorded LIMIT ?", [*values, limit + 1])
+    for row in found:
         row["signals"] = json.loads(row["signals"]) if row["signals"] else None
         row["cursor"] = json.dumps([row["recorded"]])
-    return _page(rows, limit, "recorded")
+    return page(found, limit, "recorded")
 
 
 def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | None) -> Page:
@@ -160,12 +162,12 @@ def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | No
         values.append(sender)
     if after is not None:
         where.append("(l.page, l.type) > (?, ?)")
-        values += _after(after, str, str)
+        values += key_after(after, str, str)
     columns = (
         "l.page AS url, l.type AS type, count(*) AS links, count(DISTINCT l.message) AS messages,"
         " sum(l.clicks) AS clicks, sum(l.machine_clicks) AS machine_clicks, max(m.accepted_at) AS last_seen_at"
     )
     joined = f"links l JOIN messages m ON m.id = l.message WHERE {' AND '.join(where)}"
     grouped = "GROUP BY l.page, l.type ORDER BY l.page, l.type LIMIT ?"
-    rows = _rows(db, f"SELECT {columns} FROM {joined} {grouped}", [*values, limit + 1])  # noqa: S608
-    return _page(rows, limit, "url", "type")
+    found = rows(db, f"SELECT {columns} FROM {joined} {grouped}", [*values, limit + 1])  # noqa: S608
+    return page(found, limit, "url", "type")

@@ -12,14 +12,32 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
+from tracker.disk.scrubbing import scrub
 from tracker.errors import StoreError
-from tracker.model import Clock, Fact
+from tracker.model import Clock, Fact, LinkType, Suppression, SuppressionKind
 from tracker.redaction import Redactor
-from tracker.store import forgetting, migrations, queries, retention, writing
-from tracker.store.base import MessageFilter, Page, Row
-from tracker.store.scrubbing import scrub
+from tracker.store import (
+    forgetting,
+    link_types,
+    migrations,
+    pages,
+    queries,
+    retention,
+    suppressions,
+    writing,
+)
+from tracker.store.base import (
+    Changes,
+    LinkTypeChange,
+    MessageFilter,
+    Page,
+    Row,
+    SuppressionChange,
+    SuppressionFilter,
+)
 
 T = TypeVar("T")
+_CHUNK = 500
 _BITE = 50
 
 
@@ -71,13 +89,14 @@ class SqliteStore:
         store is away, other errors where a fact itself is at fault."""
         with self._lock, self._trouble(), self._transaction() as db:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
-            writing.apply(db, forgetting.veiled(db, facts), self._stamp)
+            writing.apply(db, forgetting.veiled(db, facts), self._stamp, self._clock())
+            forgetting.veil(db, facts)
 
     def forget(self, address: str) -> int:
         """Erase one person, a little at a time, since hits wait meanwhile, and then the octets in the file; how many
         messages it had got. Raises StoreError, also where others use the file for too long; what is done stays done."""
         with self._lock, self._trouble(), self._transaction() as db:
-            forgetting.mark(db, address, self._clock())
+            forgetting.note(db, address, self._clock())
             redactor, erased = Redactor(address, forgetting.spellings(db, address)), 0
         found = _BITE
         while found == _BITE:
@@ -131,9 +150,52 @@ class SqliteStore:
         """Events in the order of recording."""
         return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
 
+    def page(self, message: str, recipient: int | None) -> Row | None:
+        """A message's mirror page, None where none is kept."""
+        return self._read(lambda db: pages.page(db, message, recipient))
+
+    def drop_pages(self, before: float, limit: int) -> int:
+        """Drop mirror pages of messages accepted before a time; how many."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return pages.drop(db, before, limit)
+
     def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
-        """Every URL seen, without its query."""
-        return self._read(lambda db: queries.urls(db, sender, limit, after))
+        """Every URL seen, without its query, and the type saved for it."""
+        return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after), sender))
+
+    def suppressions(self, wanted: SuppressionFilter, limit: int, after: str | None = None) -> Page:
+        """Entries of the suppression list, the newest first."""
+        return self._read(lambda db: suppressions.listed(db, wanted, limit, after))
+
+    def suppress(self, entries: Sequence[Suppression]) -> int:
+        """Put entries on the suppression list, a few at a time, since hits wait meanwhile; how many are new."""
+        new = 0
+        for start in range(0, len(entries), _CHUNK):
+            with self._lock, self._trouble(), self._transaction() as db:
+                new += suppressions.add(db, entries[start : start + _CHUNK], self._clock())
+        return new
+
+    def unsuppress(self, address: str, sender: str | None = None, kind: SuppressionKind | None = None) -> int:
+        """Take entries of an address off the list; how many there were."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return suppressions.remove(db, address, sender, kind, self._clock())
+
+    def suppression_changes(self, after: int, limit: int) -> Changes[SuppressionChange]:
+        """What changed in the suppression list."""
+        return self._read(lambda db: suppressions.changes(db, after, limit))
+
+    def save_link_type(self, sender: str | None, url: str, type: LinkType | None) -> None:
+        """Save a type for later mail, or take it back."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            link_types.save(db, sender, url, type, self._clock())
+
+    def link_types(self) -> Sequence[Row]:
+        """Every saved type, by URL."""
+        return self._read(link_types.listed)
+
+    def link_type_changes(self, after: int, limit: int) -> Changes[LinkTypeChange]:
+        """What changed in the saved types."""
+        return self._read(lambda db: link_types.changes(db, after, limit))
 
     def _stamp(self, at: float) -> int:
         """The next place in the order of recording; not before the event, so ``from`` can start in the index."""

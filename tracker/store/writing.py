@@ -5,26 +5,37 @@ Rows that do not exist yet are made bare from what the fact itself knows; the ac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from tracker.hits.classify import as_repeat, classify
-from tracker.model import Accepted, Fact, Hit, HitClass, Link, LinkType, Outcome, Status, Verdict
+from tracker.model import (
+    Accepted,
+    Fact,
+    Hit,
+    HitClass,
+    Link,
+    LinkType,
+    MirrorPage,
+    NoMailbox,
+    OptedIn,
+    OptedOut,
+    Outcome,
+    Status,
+    Verdict,
+)
+from tracker.store import pages, suppressions, timeline
+from tracker.store.timeline import Stamp
 
 _CHUNK = 200
 """Keys a SELECT: three columns each stay under SQLite's smallest limit of 999 variables."""
 
-Stamp = Callable[[float], int]
-"""The place of a new event in the order of recording, in microseconds; never before its own time."""
 
-
-def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp) -> None:
+def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: float) -> None:
     """Fold facts in; the caller holds the transaction. Raises sqlite3.Error."""
     for fact in facts:
         if isinstance(fact, Accepted):
@@ -32,20 +43,21 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp) -> None:
     for fact in facts:
         if isinstance(fact, Outcome):
             _conclude(db, fact, stamp)
+    for fact in facts:
+        if isinstance(fact, MirrorPage):
+            pages.keep(db, fact)
     hits = {(str(fact.message), str(fact.id)): fact for fact in facts if isinstance(fact, Hit)}
     if hits:
         known = set(_select(db, "SELECT message, id FROM events WHERE (message, id) IN", hits))
         _count(db, [hit for key, hit in hits.items() if key not in known], stamp)
+    said = [fact for fact in facts if isinstance(fact, OptedOut | OptedIn | NoMailbox)]
+    if said:
+        suppressions.apply(db, said, stamp, now)
 
 
 def page_of(url: str) -> str:
     """A URL without its query and fragment."""
     return url.partition("#")[0].partition("?")[0]
-
-
-def made_at(message: UUID) -> float:
-    """When a UUIDv7 was made, seconds since the epoch."""
-    return int.from_bytes(message.bytes[:6], "big") / 1000
 
 
 def _select(db: sqlite3.Connection, sql: str, keys: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
@@ -56,19 +68,8 @@ def _select(db: sqlite3.Connection, sql: str, keys: Iterable[tuple[Any, ...]]) -
         yield from db.execute(f"{sql} (VALUES {', '.join([row] * len(chunk))})", [v for key in chunk for v in key])
 
 
-def _event_id(*parts: object) -> str:
-    """An id that the same fact always gets: a UUIDv8 (RFC 9562 section 5.8)."""
-    digest = bytearray(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:16])
-    digest[6], digest[8] = 0x80 | digest[6] & 0x0F, 0x80 | digest[8] & 0x3F
-    return str(UUID(bytes=bytes(digest)))
-
-
 # -- acceptance ------------------------------------------------------------------------------------------------------
 
-_EVENT = (
-    "INSERT OR IGNORE INTO events (message, id, recorded, at, type, recipient, position, url, class, kind, reason,"
-    " rules, address, agent, signals, reply) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-)
 _MESSAGE = (
     "INSERT INTO messages (id, known, message_id, mailing, sender, subject, tag, metadata, accepted_at, instrumented,"
     " reason, pixel, attributed) VALUES (?,1,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET known = 1,"
@@ -106,7 +107,9 @@ def _accept(db: sqlite3.Connection, fact: Accepted, stamp: Stamp) -> None:
         " label = excluded.label, type = excluded.type, reason = excluded.reason, tracked = excluded.tracked",
         [_link_row(message, link) for link in fact.links],
     )
-    _log(db, stamp, message, _event_id("accepted", message), fact.accepted_at, "accepted", reason=fact.reason)
+    timeline.log(
+        db, stamp, message, timeline.event_id("accepted", message), fact.accepted_at, "accepted", reason=fact.reason
+    )
 
 
 def _link_row(message: str, link: Link) -> tuple[Any, ...]:
@@ -114,38 +117,6 @@ def _link_row(message: str, link: Link) -> tuple[Any, ...]:
     page = page_of(link.url)
     url = page if link.type is LinkType.NEVER else link.url
     return message, link.position, url, page, link.label, link.type.value, link.reason, link.tracked
-
-
-def _log(
-    db: sqlite3.Connection,
-    stamp: Stamp,
-    message: str,
-    event: str,
-    at: float,
-    kind: str,
-    recipient: int | None = None,
-    reason: str | None = None,
-    reply: str | None = None,
-) -> None:
-    row = [
-        message,
-        event,
-        stamp(at),
-        at,
-        kind,
-        recipient,
-        None,
-        None,
-        None,
-        None,
-        reason,
-        None,
-        None,
-        None,
-        None,
-        reply,
-    ]
-    db.execute(_EVENT, row)
 
 
 # -- outcomes --------------------------------------------------------------------------------------------------------
@@ -161,11 +132,11 @@ def _standing(status: str | None, was_sent: bool) -> dict[str, int]:
 
 def _conclude(db: sqlite3.Connection, fact: Outcome, stamp: Stamp) -> None:
     message = str(fact.message)
-    event = _event_id("outcome", message, fact.recipient, repr(fact.at), fact.status)
+    event = timeline.event_id("outcome", message, fact.recipient, repr(fact.at), fact.status)
     if db.execute("SELECT 1 FROM events WHERE message = ? AND id = ?", [message, event]).fetchone():
         return
     kind = "deferred" if fact.status is Status.PENDING else fact.status.value
-    _log(db, stamp, message, event, fact.at, kind, recipient=fact.recipient, reply=fact.reply)
+    timeline.log(db, stamp, message, event, fact.at, kind, recipient=fact.recipient, reply=fact.reply)
     row = db.execute(
         "SELECT status, status_at, was_sent, reply FROM recipients WHERE message = ? AND ordinal = ?",
         [message, fact.recipient],
@@ -183,7 +154,7 @@ def _conclude(db: sqlite3.Connection, fact: Outcome, stamp: Stamp) -> None:
         [message, fact.recipient, status, status_at, was_sent, reply],
     )
     deltas = {name: after.get(name, 0) - before.get(name, 0) for name in {*before, *after}}
-    _add(db, "messages", ("id",), {(message,): deltas}, {"accepted_at": {(message,): made_at(fact.message)}})
+    _add(db, "messages", ("id",), {(message,): deltas}, {"accepted_at": {(message,): timeline.made_at(fact.message)}})
 
 
 # -- hits ------------------------------------------------------------------------------------------------------------
@@ -238,7 +209,7 @@ class _Tally:
             touch = self.touches.setdefault((message, hit.recipient, hit.position), [0, None, None])
             verdict = as_repeat(verdict, hit.at, touch[1] if human else touch[2])
         counts = self.messages[(message,)]
-        if hit.event == "click":
+        if hit.event == "click" and hit.position > 0:
             self.bare_links.setdefault((message, hit.position), (hit.url, hit.type.value))
             _ = self.links[(message, hit.position)]
         if hit.recipient is not None:
@@ -253,7 +224,7 @@ class _Tally:
 
     def _tell(self, hit: Hit, human: bool, counts: dict[str, int], first: bool) -> None:
         message, machine = str(hit.message), "" if human else "machine_"
-        if hit.event == "click":
+        if hit.event == "click" and hit.position > 0:
             link = self.links[(message, hit.position)]
             link[f"{machine}clicks"] += 1
             link["unique_clicks"] += first
@@ -281,7 +252,8 @@ def event_type(hit: Hit) -> str:
 
 def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
     signals = json.dumps({"method": hit.method, **hit.headers})
-    what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, hit.position, hit.url)
+    position = hit.position if hit.position >= 0 else None
+    what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
     judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
     return what + judged + (hit.address, hit.agent, signals, None)
 
@@ -293,8 +265,8 @@ def _count(db: sqlite3.Connection, hits: Sequence[Hit], stamp: Stamp) -> None:
         verdict = tally.add(hit, hit.verdict or classify(hit))
         nameless = (str(hit.message), hit.recipient) in tally.nameless
         rows.append(_event_row(replace(hit, url=None) if nameless else hit, verdict, stamp(hit.at)))
-    db.executemany(_EVENT, rows)
-    made = {(str(hit.message),): made_at(hit.message) for hit in hits}
+    db.executemany(timeline.INSERT, rows)
+    made = {(str(hit.message),): timeline.made_at(hit.message) for hit in hits}
     _add(db, "messages", ("id",), tally.messages, {"accepted_at": made})
     shared = {str(hit.message) for hit in hits if hit.recipient is None}
     db.executemany("UPDATE messages SET attributed = 0 WHERE id = ? AND NOT known", [(message,) for message in shared])

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 TABLE = "CREATE TABLE IF NOT EXISTS facts (seq INTEGER PRIMARY KEY AUTOINCREMENT, fact BLOB NOT NULL)"
 
+_MOST_OCTETS = 8 * 1024 * 1024
+
 
 def add(db: sqlite3.Connection, facts: Iterable[bytes]) -> None:
     """Keep facts for the store."""
@@ -15,8 +17,15 @@ def add(db: sqlite3.Connection, facts: Iterable[bytes]) -> None:
 
 
 def oldest(db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
-    """The oldest facts that the store has not taken, each with its number."""
-    return db.execute("SELECT seq, fact FROM facts ORDER BY seq LIMIT ?", [limit]).fetchall()
+    """The oldest facts that the store has not taken, each with its number; fewer where they are large."""
+    found: list[tuple[int, bytes]] = []
+    room = _MOST_OCTETS
+    for seq, fact in db.execute("SELECT seq, fact FROM facts ORDER BY seq LIMIT ?", [limit]):
+        found.append((seq, fact))
+        room -= len(fact)
+        if room <= 0:
+            break
+    return found
 
 
 def forget(db: sqlite3.Connection, last: int) -> None:
@@ -24,11 +33,15 @@ def forget(db: sqlite3.Connection, last: int) -> None:
     db.execute("DELETE FROM facts WHERE seq <= ?", [last])
 
 
-def rewrite(db: sqlite3.Connection, change: Callable[[bytes], bytes]) -> None:
-    """Put others in the place of those facts that ``change`` changes."""
-    found = [(change(fact), seq, fact) for seq, fact in db.execute("SELECT seq, fact FROM facts").fetchall()]
-    changed = [(fact, seq) for fact, seq, before in found if fact != before]
-    db.executemany("UPDATE facts SET fact = ? WHERE seq = ?", changed)
+def rewrite(db: sqlite3.Connection, change: Callable[[bytes], bytes | None]) -> None:
+    """Put what ``change`` makes of a fact in its place; None: it goes."""
+    for (seq,) in db.execute("SELECT seq FROM facts ORDER BY seq").fetchall():
+        (fact,) = db.execute("SELECT fact FROM facts WHERE seq = ?", [seq]).fetchone()
+        found = change(fact)
+        if found is None:
+            db.execute("DELETE FROM facts WHERE seq = ?", [seq])
+        elif found != fact:
+            db.execute("UPDATE facts SET fact = ? WHERE seq = ?", [found, seq])
 
 
 def count(db: sqlite3.Connection) -> int:

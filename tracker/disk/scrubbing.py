@@ -6,8 +6,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from tracker.disk.commits import free_octets
 from tracker.redaction import LONGEST_NEEDLE, Redactor
-from tracker.store.commits import free_octets
 
 _CHUNK = 4 * 1024 * 1024
 _PATIENCE = 15.0

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracker import facts as codec
+from tracker.disk import held, outbox
+from tracker.disk.commits import Commits, free_octets
+from tracker.disk.held import Held
 from tracker.errors import SpoolError
 from tracker.model import Fact
-from tracker.store import held, outbox
-from tracker.store.commits import Commits, free_octets
-from tracker.store.held import Held
 
 FOLDER = "journal"
 

@@ -1,0 +1,145 @@
+"""The opt-out page in real Chromium: by keyboard alone, with and without script, wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.e2e.harness import eventually, tracepost
+from tests.e2e.opting import SENDER, link, listed, newsletter, row, send
+
+CHROMIUM = shutil.which("chromium")
+EVE = "eve@example.net"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with tracepost(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*quiet, "--host-resolver-rules=MAP * 127.0.0.1"]
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def address(service) -> str:
+    """The address of an opt-out page."""
+    send(service, newsletter("browsed"), EVE)
+    return str(service.web.base_url).rstrip("/") + link(service, "browsed", EVE)
+
+
+def opened(browser, **options):
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.on("console", lambda message: pytest.fail(f"the browser complains: {message.text}"))
+    return page
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("script", [True, False])
+def test_a_person_walks_through_the_page_by_keyboard_alone(service, browser, address, width, script):
+    page = opened(browser, viewport={"width": width, "height": 800}, java_script_enabled=script)
+    page.goto(address)
+    assert page.title() == "Stop these mails? · example.com"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('You are unsubscribed')")
+    eventually(lambda: (EVE, SENDER, "mail") in listed(service))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.wait_for_selector("h1:has-text('You are subscribed again')")
+    eventually(lambda: (EVE, SENDER, "mail") not in listed(service))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('You are no longer tracked')")
+    eventually(lambda: (EVE, SENDER, "tracking") in listed(service))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('It is as it was before')")
+    eventually(lambda: (EVE, SENDER, "tracking") not in listed(service))
+    page.context.close()
+
+
+CONTRASTS = """() => {
+  const rgb = text => {
+    const c = document.createElement('canvas').getContext('2d');
+    c.fillStyle = text; c.fillRect(0, 0, 1, 1);
+    return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const shine = c => rgb(c).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const ground = e => { const c = getComputedStyle(e).backgroundColor;
+    return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? ground(e.parentElement) : c; };
+  const ratio = (a, b) => { const [x, y] = [shine(a), shine(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  return [...document.querySelectorAll('h1, p, b, button')].map(e => {
+    const s = getComputedStyle(e), button = e.tagName === 'BUTTON';
+    return { text: e.textContent, button, ratio: ratio(s.color, ground(e)),
+      edge: button ? ratio(s.borderTopColor, ground(e.parentElement)) : 99,
+      height: e.getBoundingClientRect().height };
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ja"])
+def test_the_page_can_be_read_and_touched(browser, address, scheme, language):
+    for width in (320, 390, 1280):
+        page = opened(browser, viewport={"width": width, "height": 800}, color_scheme=scheme, locale=language)
+        page.goto(address)
+        assert page.locator("html").get_attribute("lang") == language
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for found in page.evaluate(CONTRASTS):
+            assert found["ratio"] >= 4.5, found
+            assert found["edge"] >= 3, found
+            assert not found["button"] or found["height"] >= 44, found
+        page.context.close()
+
+
+class Shop(BaseHTTPRequestHandler):
+    """Sends whoever comes to /bye on to another host of its own."""
+
+    def do_GET(self) -> None:
+        port = self.server.server_address[1]
+        moved = self.path == "/bye"
+        self.send_response(302 if moved else 200)
+        self.send_header("Location", f"http://www.shop.test:{port}/there") if moved else None
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"" if moved else b"<title>there</title>" + str(self.headers["Referer"]).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_browser_goes_on_to_the_senders_own_page(tmp_path, browser):
+    shop = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+    threading.Thread(target=shop.serve_forever, daemon=True).start()
+    senders = f'- match: "news@example.com"\n  opt_out_url: http://shop.test:{shop.server_port}/bye\n'
+    try:
+        with tracepost(tmp_path, senders=senders) as service:
+            send(service, newsletter("own-page"))
+            page = opened(browser)
+            page.goto(str(service.web.base_url).rstrip("/") + link(service, "own-page"))
+            page.locator("button").first.click()
+            page.wait_for_url(re.compile(r"http://www\.shop\.test:\d+/there"))
+            assert page.text_content("body") == "None"
+            assert row(service, "own-page", opt_outs=1)
+            page.context.close()
+    finally:
+        shop.shutdown()
+        shop.server_close()
