@@ -28,6 +28,7 @@ from relay.storage import store_of
 from tracker.errors import ConfigError, TracepostError
 from tracker.model import SuppressionKind
 from tracker.reading import entries
+from tracker.reading.params import BadRequest
 
 T = TypeVar("T")
 
@@ -125,8 +126,10 @@ def hash_password_command() -> None:
 @config_option
 def forget_command(address: str, config_file: Path) -> None:
     """Erase a person's data, wherever it stands; the counts stay."""
-    if "@" not in address or len(address) > forgetting.LONGEST_ADDRESS:
-        fail("an address looks like ann@example.net", 2)
+    try:
+        address = entries.address(address, "ADDR")
+    except BadRequest as error:
+        fail(str(error), 2)
     config = read_config(config_file)
     with closing(store_of(config)) as store:
         found = answers(lambda: forgetting.forget(config.data_dir, store, address))

@@ -34,9 +34,7 @@ from tracker.store.forgetting import without
 log = structlog.get_logger()
 
 FOLDER = "forgetting"
-LONGEST_ADDRESS = 320
-"""Characters of an address at most: 64 before and 255 after the @ (RFC 5321 section 4.5.3.1)."""
-EVERY = 20.0
+EVERY = 5.0
 """Seconds between two looks of the service at what is still to be forgotten."""
 _REWRITTEN = 512 * 1024 * 1024
 """Octets of live data up to which a spool file is written anew without a look whether it needs to be."""
@@ -54,8 +52,13 @@ def forget(data_dir: Path, store: Store, address: str) -> Forgotten:
 
 def pending(data_dir: Path) -> dict[Path, str]:
     """What is yet to be forgotten: the address by note. Raises OSError."""
-    notes = sorted((data_dir / FOLDER).glob("*.json"))
-    return {note: json.loads(note.read_text("utf-8"))["address"] for note in notes}
+    found = {}
+    for note in sorted((data_dir / FOLDER).glob("*.json")):
+        try:
+            found[note] = str(json.loads(note.read_text("utf-8"))["address"])
+        except (ValueError, TypeError, KeyError):
+            log.error("a note of who is to be forgotten cannot be read", file=note.name)
+    return found
 
 
 class Forgetting:
@@ -74,7 +77,7 @@ class Forgetting:
 
     def round(self) -> None:
         """Forget those whom the queue has let go of. Never raises for what a disk or the store may do."""
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError):
             for note, address in pending(self._data_dir).items():
                 try:
                     self._go_on(note, address)

@@ -13,11 +13,24 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.tracker.facts import NOW, accepted, hit, outcome
+from tests.tracker.facts import NOW, accepted, hit, no_mailbox, opted_out, outcome
 from tracker.errors import StoreError
-from tracker.model import Accepted, Fact, Hit, Link, LinkType, Outcome, Recipient, Status
+from tracker.mirror import Document, Kind, Splice, pack, unpack
+from tracker.model import (
+    Accepted,
+    Fact,
+    Hit,
+    Link,
+    LinkType,
+    MirrorPage,
+    Outcome,
+    Recipient,
+    Status,
+    Suppression,
+    SuppressionKind,
+)
 from tracker.redaction import octets_hold
-from tracker.store.base import MessageFilter
+from tracker.store.base import MessageFilter, SuppressionFilter
 from tracker.store.sqlite import SqliteStore
 
 ANN = "Ann.Lee+News@Example.net"
@@ -202,3 +215,63 @@ def test_readers_at_work_are_waited_for(store: SqliteStore) -> None:
         reader.execute("COMMIT")
     assert store.forget(ANN) == 0
     assert held(store.path.parent) == []
+
+
+def on_the_list(store: SqliteStore) -> list[tuple[Any, ...]]:
+    rows = store.suppressions(SuppressionFilter(), 10).rows
+    return [(row["address"], row["sender"], row["kind"]) for row in rows]
+
+
+def test_her_opt_outs_hold_without_her_address(store: SqliteStore) -> None:
+    message = to(ANN)
+    store.apply([message, opted_out(message.id, address=ANN), no_mailbox(message.id, address=BOB)])
+    store.suppress([Suppression(ANN.lower(), None, SuppressionKind.TRACKING, f"asked by {ANN}")])
+    before = store.suppression_changes(0, 10).rows
+    store.forget(ANN)
+    assert held(store.path.parent) == []
+    assert [address for address, _, _ in on_the_list(store)].count(None) == 2
+    assert store.suppression_changes(0, 10).rows == before
+    found = store.suppressions(SuppressionFilter(address=ANN.upper()), 10).rows
+    assert {(row["address"], row["kind"]) for row in found} == {(None, "mail"), (None, "tracking")}
+    row = store.message(str(message.id))
+    assert row is not None
+    assert row["opt_outs"] == 1
+    assert store.unsuppress(ANN) == 2
+
+
+def test_an_opt_out_that_comes_in_late_is_heeded_without_her_address(store: SqliteStore) -> None:
+    message = to(ANN)
+    store.forget(ANN)
+    store.apply([opted_out(message.id, address=ANN)])
+    assert held(store.path.parent) == []
+    assert on_the_list(store) == [(None, "news@example.com", "mail")]
+    assert len(store.suppressions(SuppressionFilter(address=ANN), 10).rows) == 1
+
+
+def test_an_opt_out_from_later_mail_is_listed_by_address(store: SqliteStore) -> None:
+    store.forget(ANN)
+    message = to(ANN, at=NOW + 9000)
+    store.apply([opted_out(message.id, address=ANN)])
+    assert on_the_list(store) == [(ANN, "news@example.com", "mail")]
+
+
+def page(message: Accepted, *texts: str) -> MirrorPage:
+    pieces = (*texts, Splice(Kind.CLICK, f"https://x.test/?e={quote(ANN)}", 1))
+    return MirrorPage(message.id, message.accepted_at, pack(Document((pieces,))))
+
+
+def test_mirror_pages_lose_her(store: SqliteStore) -> None:
+    alone, both = to(ANN, links=()), to(ANN, BOB, links=())
+    store.apply([alone, both, page(alone, "Dear Ann"), page(both, "<p>for ", f"{ANN.upper()} and Bob</p>")])
+    store.forget(ANN)
+    assert store.page(str(alone.id), 1) is None
+    kept = store.page(str(both.id), 2)
+    assert kept is not None
+    (pieces,) = unpack(kept["content"]).parts
+    assert pieces == ("<p>for ", "forgotten and Bob</p>", Splice(Kind.CLICK, "https://x.test/?e=forgotten", 1))
+    late = to(BOB, ANN, links=())
+    store.apply([late, page(late, f"<p>{ANN}</p>")])
+    kept = store.page(str(late.id), 1)
+    assert kept is not None
+    assert unpack(kept["content"]).parts[0][0] == "<p>forgotten</p>"
+    assert kept["address"] == BOB
