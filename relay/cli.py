@@ -8,13 +8,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 import click
 import structlog
 
-from relay import queueing, suppressing
+from relay import forgetting, queueing, suppressing
 from relay.config import Config, load_config
 from relay.doubts import doubts
 from relay.keys import new_signing_key
@@ -23,9 +24,11 @@ from relay.previewing import preview as preview_mail
 from relay.probing import probe
 from relay.queueing import as_table, as_text
 from relay.service import Service
+from relay.storage import store_of
 from tracker.errors import ConfigError, TracepostError
 from tracker.model import SuppressionKind
 from tracker.reading import entries
+from tracker.reading.params import BadRequest
 
 T = TypeVar("T")
 
@@ -116,6 +119,26 @@ def hash_password_command() -> None:
     if not password:
         fail("there was no password on standard input")
     click.echo(hash_password(password))
+
+
+@cli.command("forget")
+@click.argument("address", metavar="ADDR")
+@config_option
+def forget_command(address: str, config_file: Path) -> None:
+    """Erase a person's data, wherever it stands; the counts stay."""
+    try:
+        address = entries.address(address, "ADDR")
+    except BadRequest as error:
+        fail(str(error), 2)
+    config = read_config(config_file)
+    with closing(store_of(config)) as store:
+        found = answers(lambda: forgetting.forget(config.data_dir, store, address))
+    if not found.done:
+        fail(
+            f"mails still queued that name it: {found.queued}; they go first, then the service goes on by itself,"
+            " or run this again"
+        )
+    click.echo(f"forgotten; messages that it had got: {found.messages}")
 
 
 @cli.group()

@@ -68,8 +68,11 @@ class Plan:
 
     @property
     def personal(self) -> bool:
-        """Whether something in the mail is one recipient's own, beside who is seen to open and click."""
-        return self.unsubscribe or (self.scan is not None and any(slot.personal for slot in self.scan.slots))
+        """Whether something in the mail is one recipient's own, beside who is seen to open and click: what their no or
+        their mirror page hangs on, or what names them."""
+        own = (LinkType.OPT_OUT, LinkType.MIRROR)
+        marked = any(link.tracked and link.type in own for link in self.links)
+        return self.unsubscribe or marked or (self.scan is not None and any(slot.personal for slot in self.scan.slots))
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -88,12 +91,14 @@ class Plan:
         return None if found is None else replace(found, key=self.profile.key)
 
     def copy_for(self, reader: Reader | None, id: UUID, keyring: Keyring) -> bytes:
-        """The copy of one recipient, or with None the copy that all of them share, whose hits hold none; the same
-        arguments always give the same bytes, also once the keyring has a newer key."""
+        """The copy of one recipient, or with None the copy that all of them share, whose hits hold none, as where the
+        profile is not ``attributed``; the same arguments always give the same bytes, also once the keyring has a newer
+        key."""
         if self.scan is None:
             return self.mail
         url, key, profile = self.profile.tracking_url, self.profile.key, self.profile
-        ordinal, address = (reader.ordinal, _encodable(reader.address)) if reader is not None else (None, "")
+        ordinal = reader.ordinal if reader is not None and profile.attributed else None
+        address = _encodable(reader.address) if reader is not None else ""
 
         def click(link: Link, target: str) -> str:
             return f"{url}/c/{keyring.seal(Click(id, ordinal, link.position, target, link.type), key)}"

@@ -59,7 +59,10 @@ class PreparedMail:
     @property
     def apart(self) -> bool:
         """Whether each recipient gets a copy of its own."""
-        return self._plan is not None and self._plan.differs and not self._plan.profile.shared
+        decided = self._plan
+        if decided is None or not decided.differs or decided.profile.shared:
+            return False
+        return decided.profile.attributed or decided.personal
 
     def alike(self, targets: Sequence[Target]) -> bool:
         """Whether all of them get the same octets."""
@@ -158,5 +161,5 @@ def accepted(mail: Mail, decided: Plan) -> Accepted:
         pixel=decided.scan is not None and decided.scan.pixels,
         recipients=tuple(Recipient(each.ordinal, each.address) for each in mail.recipients),
         links=decided.links,
-        attributed=not profile.shared or len(mail.recipients) == 1,
+        attributed=profile.attributed and (not profile.shared or len(mail.recipients) == 1),
     )

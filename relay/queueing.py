@@ -20,10 +20,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from relay.dispatch import rows
-from relay.dispatch.commits import connect
 from relay.dispatch.mail import Mail, Rcpt, State
-from relay.dispatch.spool import FOLDER, contents_of, locked
+from relay.dispatch.spool import FOLDER, contents_of
 from tracker import facts as codec
+from tracker.disk import held, outbox
+from tracker.disk.commits import connect
+from tracker.disk.held import locked
 from tracker.errors import SpoolError
 from tracker.model import Outcome, Status
 
@@ -136,7 +138,7 @@ def remove(data_dir: Path, ids: Iterable[str]) -> tuple[list[str], list[str]]:
                     busy.append(id)
                     continue
                 mail = rows.mail_of(db, id)
-                rows.add_facts(db, _removals(mail) if mail else ())
+                outbox.add(db, _removals(mail) if mail else ())
                 rows.forget(db, found[0])
                 removed.append(id)
         for id in removed:
@@ -154,7 +156,7 @@ def _removals(mail: Mail) -> Iterator[bytes]:
 
 def files(data_dir: Path) -> list[Path]:
     """The spool's files."""
-    return sorted((data_dir / FOLDER).glob("*.db"))
+    return held.files(data_dir / FOLDER)
 
 
 def ask_all(data_dir: Path, ask: Callable[[Path, sqlite3.Connection], T]) -> list[T]:
@@ -272,8 +274,7 @@ class SpoolCollector(Collector):
                     recipients += db.execute("SELECT count(*) FROM recipients").fetchone()[0]
                     failing += db.execute("SELECT count(*) FROM hosts").fetchone()[0]
                     oldest = min(filter(None, (oldest, since)), default=None)
-                    # they are taken in order, so there are no gaps to count
-                    facts += db.execute("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM facts").fetchone()[0]
+                    facts += outbox.count(db)
             except SpoolError:
                 continue
         age = time.time() - oldest if oldest is not None else 0.0

@@ -12,11 +12,7 @@ from tracker.config import Problem, Section
 NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
-    "tracker.well_known",
-    "tracker.retention.events",
-    "tracker.retention.recipients",
     "tracker.webhooks",
-    "senders.*.attribution",
     "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""

@@ -8,21 +8,26 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import uvicorn
 
+from relay import forgetting
 from relay.config import Config, opt_out_url
+from relay.forgetting import Forgetting
 from relay.queueing import SpoolCollector
 from relay.settings import Settings
 from relay.supervisor import Life
 from tracker.app import create_admin_app, create_app
+from tracker.config import Retention as RetentionConfig
 from tracker.errors import StoreError, TracepostError
+from tracker.hits.journals import Journals
 from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
-from tracker.retention import drop_forever
+from tracker.retention import Retention
 from tracker.store.base import Store
 
 log = structlog.get_logger()
@@ -60,26 +65,37 @@ class Web:
             log.error("the store cannot be opened now", cause=repr(error.__cause__))
         async with AsyncExitStack() as stack:
             recorder = Recorder(self._store)
-            recorder.registry.register(SpoolCollector(self._settings.config.data_dir))
+            data_dir = self._settings.config.data_dir
+            recorder.registry.register(SpoolCollector(data_dir))
+            journals = Journals(data_dir, self._store, recorder)
+            await journals.start()
+            stack.push_async_callback(journals.stop)
             await recorder.start()
             stack.push_async_callback(recorder.stop)
             shared = (self._store, recorder, time.time, self._readiness, self._sample, gate)
-            app = create_app(config, keyring, *shared, self._onward)
+            forget = partial(forgetting.forget, data_dir, self._store)
+            app = create_app(config, keyring, *shared, self._onward, forget)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:
-                admin = create_admin_app(config, *shared)
+                admin = create_admin_app(config, *shared, forget)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
             chores = [
                 asyncio.create_task(self._reload_forever(life, gate), name="reload"),
-                asyncio.create_task(drop_forever(self._store, self._pages_kept, time.time), name="retention"),
+                asyncio.create_task(self._retention(config.retention).run(), name="retention"),
+                asyncio.create_task(Forgetting(data_dir, self._store).run(), name="forgetting"),
             ]
             await life.stop.wait()
             for chore in chores:
                 chore.cancel()
 
-    def _pages_kept(self) -> float:
-        return self._settings.config.tracker.retention.mirror_pages
+    def _retention(self, kept: RetentionConfig) -> Retention:
+        kinds = {
+            "events": (kept.events, self._store.drop_events),
+            "recipients": (kept.recipients, self._store.drop_recipients),
+            "mirror_pages": (kept.mirror_pages, self._store.drop_pages),
+        }
+        return Retention(kinds, time.time)
 
     def _onward(self, sender: str) -> str | None:
         return opt_out_url(self._settings.config, sender)

@@ -27,12 +27,12 @@ from relay.proxying import Proxy
 from relay.reception.scoreboard import Seat
 from relay.reception.smtpd import SmtpServer
 from relay.reception.submission import Counterpart, Queueing
-from relay.recording import Recording
 from relay.rewriting.sevenbit import to_seven_bit
 from relay.settings import Settings, keys_of
 from relay.supervisor import DRAIN_SECONDS, Life
 from tracker.errors import SpoolError, StoreError, TracepostError
 from tracker.store.base import Store
+from tracker.store.recording import Recording
 
 log = structlog.get_logger()
 

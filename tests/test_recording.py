@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from relay import recording as module
-from relay.recording import Recording
 from tests.dispatch.queued import soon, spool_in
 from tests.tracker.facts import accepted, outcome
 from tracker.errors import SpoolError, StoreError
 from tracker.model import Fact, new_id
+from tracker.store import recording as module
 from tracker.store.base import MessageFilter
+from tracker.store.recording import Recording
 from tracker.store.sqlite import SqliteStore
 
 

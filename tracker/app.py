@@ -16,6 +16,7 @@ from tracker.hits.mirrors import MirrorPages
 from tracker.hits.optout import Onward, OptOutPage
 from tracker.hits.public import PUBLIC_HEADERS, HitRoutes
 from tracker.hits.recorder import Recorder
+from tracker.hits.wellknown import WellKnown
 from tracker.hits.witness import Receive, Scope, Send, Witness
 from tracker.model import Clock
 from tracker.ops import Readiness
@@ -24,6 +25,7 @@ from tracker.reading.api import Api
 from tracker.reading.auth import Gate
 from tracker.reading.link_pages import LinkPages
 from tracker.reading.pages import Pages
+from tracker.reading.people import Forget, Forgotten, PeopleApi
 from tracker.reading.suppression_pages import SuppressionPages
 from tracker.reading.suppressions import SuppressionApi
 from tracker.store.base import Store
@@ -45,14 +47,18 @@ def create_app(
     sample: str | None = None,
     gate: Gate | None = None,
     onward: Onward = lambda sender: None,
+    forget: Forget | None = None,
 ) -> Application:
     """What answers on ``tracker.listen``: the public routes, and the private ones too unless ``tracker.admin_listen``
     gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none;
-    ``gate`` knows the API keys, by default those of ``config``; ``onward`` where people go after an opt-out.
+    ``gate`` knows the API keys, by default those of ``config``; ``onward`` where people go after an opt-out;
+    ``forget`` erases a person, by default in the store alone.
     Whoever calls starts and stops the recorder and opens the store."""
     routes: list[BaseRoute] = [Route("/livez", ops.livez)]
+    if config.well_known is not None:
+        routes += WellKnown(config.well_known).routes()
     if config.admin_listen is None:
-        routes += _private(config, store, recorder, clock, readiness, sample, gate)
+        routes += _private(config, store, recorder, clock, readiness, sample, gate, forget)
     witness = Witness(config, clock)
     kept = config.retention.mirror_pages
     public: dict[str, Application] = {
@@ -71,9 +77,10 @@ def create_admin_app(
     readiness: Readiness = dict,
     sample: str | None = None,
     gate: Gate | None = None,
+    forget: Forget | None = None,
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
-    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate)]
+    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate, forget)]
     return _Door({}, _starlette(routes))
 
 
@@ -85,6 +92,7 @@ def _private(
     readiness: Readiness,
     sample: str | None,
     gate: Gate | None,
+    forget: Forget | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
     pages = Pages(config, store, gate, clock, sample)
@@ -92,6 +100,7 @@ def _private(
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
         *SuppressionApi(store, gate).routes(),
+        *PeopleApi(gate, forget or (lambda address: Forgotten(store.forget(address)))).routes(),
         *pages.routes(),
         *SuppressionPages(pages, store).routes(),
         *LinkPages(pages, store).routes(),

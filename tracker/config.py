@@ -170,6 +170,8 @@ class TrackerConfig(Section):
     def problems(self) -> Iterator[Problem]:
         if self.admin_listen == self.listen and self.listen.port:
             yield Problem(("admin_listen",), "must not be the same as tracker.listen")
+        if self.well_known is not None and not self.well_known.is_dir():
+            yield Problem(("well_known",), f"{self.well_known}: no such folder")
         seen: set[str] = set()
         for index, key in enumerate(self.api_keys):
             if key.key in seen:

@@ -28,7 +28,7 @@ class StoreError(TracepostError):
 
 
 class SpoolError(TracepostError):
-    """The spool cannot be read or written now; trying again later may help."""
+    """The spool or the journal cannot be read or written now; trying again later may help."""
 
 
 class ListError(TracepostError):
@@ -36,4 +36,4 @@ class ListError(TracepostError):
 
 
 class SpoolFull(SpoolError):
-    """The disk has no room for one more mail."""
+    """The disk has no room for more of what must not be lost."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import quote
 from uuid import UUID
@@ -99,6 +99,16 @@ def unpack(octets: bytes) -> Document:
         return _RECORD.validate_json(zstandard.decompress(octets))
     except zstandard.ZstdError as error:
         raise ValueError("not a packed document") from error
+
+
+def rewritten(octets: bytes, change: Callable[[str], str]) -> bytes:
+    """A packed document with ``change`` made to each of its texts and URLs. Raises ValueError for anything else."""
+    document = unpack(octets)
+    parts = tuple(
+        tuple(change(piece) if isinstance(piece, str) else replace(piece, url=change(piece.url)) for piece in part)
+        for part in document.parts
+    )
+    return octets if parts == document.parts else pack(replace(document, parts=parts))
 
 
 def fill(document: Document, viewer: Viewer, keyring: Keyring) -> str:

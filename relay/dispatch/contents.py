@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+from tracker.disk.held import sync_folder
+
 
 class Contents:
     """The folder at ``path``, which is made when it is needed."""
@@ -59,12 +61,3 @@ class Contents:
         """Remove the folder, if it is empty."""
         with suppress(OSError):
             self.path.rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from relay.dispatch.mail import Mail, Parameters, Rcpt, Said, State
+from tracker.disk import outbox
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS messages (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL,"
@@ -25,11 +26,10 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS recipients (seq INTEGER, ordinal INTEGER, address TEXT NOT NULL, options TEXT NOT NULL,"
     " state TEXT NOT NULL, attempts INTEGER NOT NULL, next_at REAL NOT NULL, said TEXT, warned INTEGER NOT NULL,"
     " PRIMARY KEY (seq, ordinal)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS facts (seq INTEGER PRIMARY KEY AUTOINCREMENT, fact BLOB NOT NULL)",
+    outbox.TABLE,
     "CREATE TABLE IF NOT EXISTS hosts (route TEXT PRIMARY KEY, since REAL NOT NULL, next_at REAL NOT NULL,"
     " reason TEXT NOT NULL) WITHOUT ROWID",
 )
-_MOST_FACT_OCTETS = 8 * 1024 * 1024
 _MAIL = "seq, id, route, reverse_path, options, profile, trace, accepted_at, recorded"
 
 
@@ -106,28 +106,6 @@ def insert(db: sqlite3.Connection, mail: Mail, inline: bool, next_at: float | No
             for each in mail.recipients
         ],
     )
-
-
-def add_facts(db: sqlite3.Connection, facts: Iterable[bytes]) -> None:
-    """Keep facts for the store, in order."""
-    db.executemany("INSERT INTO facts (fact) VALUES (?)", [(fact,) for fact in facts])
-
-
-def facts(db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
-    """The oldest facts that the store has not taken, each with its number; fewer where they are large."""
-    found: list[tuple[int, bytes]] = []
-    room = _MOST_FACT_OCTETS
-    for seq, fact in db.execute("SELECT seq, fact FROM facts ORDER BY seq LIMIT ?", [limit]):
-        found.append((seq, fact))
-        room -= len(fact)
-        if room <= 0:
-            break
-    return found
-
-
-def forget_facts(db: sqlite3.Connection, last: int) -> None:
-    """The store has taken all facts up to this number."""
-    db.execute("DELETE FROM facts WHERE seq <= ?", [last])
 
 
 def set_recorded(db: sqlite3.Connection, id: UUID) -> None:
@@ -278,13 +256,6 @@ def in_files(db: sqlite3.Connection) -> set[str]:
 def octets(db: sqlite3.Connection) -> int:
     """The size of all mail here."""
     found: int = db.execute("SELECT coalesce(sum(size), 0) FROM messages").fetchone()[0]
-    return found
-
-
-def free_octets(db: sqlite3.Connection) -> int:
-    """Octets of the file that mail has left and other mail can take: the file itself never becomes smaller."""
-    (pages,), (size,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
-    found: int = pages * size
     return found
 
 

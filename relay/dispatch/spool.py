@@ -9,26 +9,26 @@ tells of, so that neither can be lost without the other.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 
 from relay.dispatch import rows
-from relay.dispatch.commits import Commits, Work
-from relay.dispatch.contents import Contents, sync_folder
+from relay.dispatch.contents import Contents
 from relay.dispatch.mail import Mail
 from relay.dispatch.rows import Settled
 from tracker import facts as codec
+from tracker.disk import held, outbox
+from tracker.disk.commits import Commits, Work, free_octets
+from tracker.disk.held import Held
 from tracker.errors import SpoolError, SpoolFull
-from tracker.model import Fact, new_id
+from tracker.model import Fact
 
 log = structlog.get_logger()
 
@@ -39,9 +39,6 @@ Weigh = Callable[[int], None]
 FOLDER = "spool"
 LARGEST_INLINE = 256 * 1024
 """Octets of a content that is kept in the database itself."""
-SPARE = 64 * 1024 * 1024
-"""Octets of the disk, or a quarter of a small one, that no mail is taken into: what was sent must be noted, so a spool
-that had filled its disk to the end could never empty."""
 _UNREADABLE_SECONDS = 300.0
 
 
@@ -49,16 +46,14 @@ class Spool:
     """One file of the spool, open and locked. Its methods are for one event loop; all raise SpoolError where the disk
     does not go along. ``routes`` are the smarthosts that there are beside the usual one."""
 
-    def __init__(
-        self, path: Path, lock: IO[bytes], routes: Collection[str], weigh: Weigh = lambda octets: None
-    ) -> None:
-        self.path = path
+    def __init__(self, found: Held, routes: Collection[str], weigh: Weigh = lambda octets: None) -> None:
+        self.path = found.path
         self.octets = 0
         self._weigh = weigh
-        self._lock = lock
+        self._file = found
         self._routes = frozenset(["", *routes])
-        self._contents = Contents(contents_of(path))
-        self._commits = Commits(path, rows.prepare)
+        self._contents = Contents(contents_of(self.path))
+        self._commits = Commits(self.path, rows.prepare, "spool")
         self._version = 0
         self._held: set[UUID] = set()  # arriving, or in hand
         self._refused: set[UUID] = set()
@@ -80,7 +75,7 @@ class Spool:
     async def close(self) -> None:
         """Finish what is being written, and let go of the file."""
         await self._commits.close()
-        self._lock.close()
+        self._file.lock.close()
 
     async def accept(self, mail: Mail, in_hand: bool, facts: Sequence[Fact] = ()) -> None:
         """Keep a mail; it is on stable storage when this returns. ``in_hand``: the caller goes on with it. Raises
@@ -90,14 +85,14 @@ class Spool:
 
         def work(db: sqlite3.Connection) -> None:
             if inline:
-                require_room(self.path.parent, len(mail.content), rows.free_octets(db))
+                held.require_room(self.path.parent, len(mail.content), free_octets(db))
             rows.insert(db, self._routed(mail), inline, None if in_hand else mail.accepted_at)
-            rows.add_facts(db, octets)
+            outbox.add(db, octets)
 
         self._held.add(mail.id)
         try:
             if not inline:
-                require_room(self.path.parent, len(mail.content))
+                held.require_room(self.path.parent, len(mail.content))
                 await asyncio.to_thread(self._contents.keep, mail.id, mail.content)
             await self._ask(work)
         except SpoolFull:
@@ -119,7 +114,7 @@ class Spool:
         octets = [codec.encode(fact) for fact in facts]
 
         def work(db: sqlite3.Connection) -> None:
-            rows.add_facts(db, octets)
+            outbox.add(db, octets)
             if mail is not None:
                 rows.set_recorded(db, mail)
 
@@ -137,7 +132,7 @@ class Spool:
 
         def work(db: sqlite3.Connection) -> int | None:
             rows.settle(db, mail, settled)
-            rows.add_facts(db, octets)
+            outbox.add(db, octets)
             return rows.release(db, mail) if release else None
 
         self._gone(mail, await self._ask(work))
@@ -189,11 +184,11 @@ class Spool:
 
     async def facts(self, limit: int) -> list[tuple[int, bytes]]:
         """The oldest facts that the store has not taken, each with its number."""
-        return await self._ask(lambda db: rows.facts(db, limit))
+        return await self._ask(lambda db: outbox.oldest(db, limit))
 
     async def forget_facts(self, last: int) -> None:
         """The store has taken all facts up to this number."""
-        await self._ask(lambda db: rows.forget_facts(db, last))
+        await self._ask(lambda db: outbox.forget(db, last))
 
     async def set_host(self, route: str, since: float, next_at: float, reason: str) -> None:
         """Note, for those who look, that a smarthost is left alone and why."""
@@ -245,10 +240,8 @@ class Spool:
     async def remove(self) -> None:
         """Close the file and delete it; it must be empty. Raises OSError."""
         await self._commits.close()
-        for path in (*files_of(self.path), lock_of(self.path)):
-            path.unlink(missing_ok=True)
         self._contents.close()
-        self._lock.close()
+        held.remove(self._file)
 
     async def _read(self, found: Iterable[rows.Row], now: float) -> list[Mail]:
         """The mails with their contents; one whose content cannot be read now is laid back, whatever the others do."""
@@ -303,61 +296,15 @@ def claim(
     ``fresh``, else None. Raises SpoolError."""
     folder = data_dir / FOLDER
     try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            sync_folder(data_dir)
-        for path in sorted(folder.glob("*.db")):
-            lock = locked(path) if path not in but else None
-            if lock is not None:
-                return Spool(path, lock, routes, weigh)
-        if fresh:
-            path = folder / f"{new_id()}.db"
-            lock = locked(path)
-            if lock is not None:
-                return Spool(path, lock, routes, weigh)
+        found = held.claim(folder, fresh, but)
     except OSError as error:
         raise SpoolError(f"{folder}: {error.strerror}") from error
-    return None
-
-
-def locked(path: Path) -> IO[bytes] | None:
-    """The lock of a spool file, ours until it is closed; None where another process has it."""
-    lock = lock_of(path).open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    # Its last holder may have removed the file, and the lock's name with it, between our opening and locking.
-    with suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(lock.fileno()), lock_of(path).stat()):
-            return lock
-    lock.close()
-    return None
-
-
-def lock_of(path: Path) -> Path:
-    """The lock that goes with a spool file."""
-    return path.with_suffix(".lock")
+    return None if found is None else Spool(found, routes, weigh)
 
 
 def contents_of(path: Path) -> Path:
     """The folder of large contents that goes with a spool file."""
     return path.with_suffix(".contents")
-
-
-def files_of(path: Path) -> list[Path]:
-    """The database and what SQLite keeps beside it."""
-    return [path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")]
-
-
-def require_room(folder: Path, size: int, reusable: int = 0) -> None:
-    """Raise SpoolFull unless the disk has room for so many octets beside what is kept free, of which ``reusable`` ones
-    in the database may be up to a half; OSError where it cannot be asked."""
-    disk = os.statvfs(folder)
-    free, spare = disk.f_bavail * disk.f_frsize, min(SPARE, disk.f_blocks * disk.f_frsize // 4)
-    if free + reusable < size + spare or free < spare // 2:
-        raise SpoolFull("the disk has no room for more mail; trying again later may help")
 
 
 def size_of(mail: Mail) -> int:

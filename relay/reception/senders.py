@@ -39,9 +39,10 @@ class Profile:
     ``sender`` is the address that it was chosen by; ``listed``: it has an entry in ``senders``, and ``route`` names
     that entry. ``tracking_url`` is the base of tracked URLs, ``key`` the id of the key that seals them. ``category`` is
     marketing or transactional, None: by what the mail holds. ``shared``: one copy goes to all recipients.
-    ``signed_mail`` says what becomes of mail that its app signed (DKIM): skip, resign or break; ``dkim``: what leaves
-    is signed by us. ``mirror_page``: the HTML is kept even where no link leads to it. ``reason`` says why the mail is
-    not even scanned; ``notes`` names header values that could not be understood.
+    ``attributed`` is False where no hit may be tied to a recipient. ``signed_mail`` says what becomes of mail that its
+    app signed (DKIM): skip, resign or break; ``dkim``: what leaves is signed by us. ``mirror_page``: the HTML is kept
+    even where no link leads to it. ``reason`` says why the mail is not even scanned; ``notes`` names header values that
+    could not be understood.
 
     ``saved`` are the types that the store knows and ``link_rules`` those of the configuration, as (URL or glob, type)
     pairs; ``url_params`` stand in the order of the configuration. ``honored``: headers of other services are read, and
@@ -71,6 +72,7 @@ class Profile:
     keeps: str | None = None
     longest_address: int = 0
     shared: bool = False
+    attributed: bool = True
     signed_mail: str = "skip"
     dkim: bool = False
     mirror_page: bool = False
@@ -146,6 +148,7 @@ def _with_settings(
         dkim=settings.dkim is not None,
         mirror_page=settings.mirror_page,
         honored=settings.honor_vendor_headers,
+        attributed=settings.attribution == "recipient",
     )
 
 

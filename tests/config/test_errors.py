@@ -155,6 +155,7 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
         ("tracker: {public_url: 'http://h.test/?a=b'}", "tracker.public_url: must not have a query or a fragment"),
         ("tracker: {public_url: 'ftp://h.test'}", "tracker.public_url: must begin with http:// or https://"),
         ("tracker: {timezone: Europe/Berlim}", "(did you mean Europe/Berlin?)"),
+        ("tracker: {well_known: nowhere}", "tracker.well_known: "),
         ("tracker: {api_keys: [abc, abc]}", "tracker.api_keys[1]: is given twice"),
         ("tracker: {admin_listen: '127.0.0.1:8025'}", "tracker.admin_listen: must not be the same as tracker.listen"),
         ("senders: [{match: a, bounces: {address: a@b.test}}]", "senders[0].bounces.address: must hold {token} once"),

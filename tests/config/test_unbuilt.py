@@ -10,11 +10,7 @@ from tests.config.conftest import Load, Problems
 VALUES = {
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
-    "tracker.well_known": "folder",
-    "tracker.retention.events": "1d",
-    "tracker.retention.recipients": "1d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
-    "senders.*.attribution": "none",
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }

@@ -128,7 +128,7 @@ class Crashes(RuleBasedStateMachine):
             task.cancel()
         await asyncio.gather(dying, *tasks, return_exceptions=True)
         await spool._commits.close()
-        spool._lock.close()
+        spool._file.lock.close()
         if well:
             await acting
         return well

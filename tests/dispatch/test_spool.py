@@ -14,13 +14,14 @@ from uuid import UUID
 
 import pytest
 
-from relay.dispatch import commits
 from relay.dispatch.mail import Said, State
 from relay.dispatch.rows import Settled
-from relay.dispatch.spool import LARGEST_INLINE, claim, contents_of, files_of, lock_of, locked
+from relay.dispatch.spool import LARGEST_INLINE, claim, contents_of
 from tests.dispatch.queued import NOW, mail, mails_in, rcpt, spool_in
 from tests.tracker.facts import accepted, outcome
 from tracker import facts
+from tracker.disk import commits
+from tracker.disk.held import files_of, lock_of, locked
 from tracker.errors import SpoolError
 
 LARGE = b"x" * (LARGEST_INLINE + 1)

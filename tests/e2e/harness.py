@@ -185,11 +185,11 @@ async def serving(folder: Path, *arguments: Any, **named: Any) -> AsyncIterator[
         await asyncio.to_thread(service.__exit__, None, None, None)
 
 
-def await_ready(web: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_ready(web: httpx.Client, process: subprocess.Popen[bytes], log: Path, path: str = "/readyz") -> None:
     def ready() -> bool:
         assert process.poll() is None, log.read_text()
         try:
-            return web.get("/readyz").status_code == 200
+            return web.get(path).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -52,8 +52,9 @@ class Service:
         )
         self._config.write_text(text + top)
 
-    def start(self) -> None:
-        """Start and wait until it serves."""
+    def start(self, *, by: Sequence[str] | None = None, ready: str = "/readyz") -> None:
+        """Start and wait until it serves; from now on ``by`` this command, where one is given."""
+        self._by = self._by if by is None else by
         if self._process is not None:
             self._process.wait(5)
 
@@ -61,7 +62,7 @@ class Service:
         command = [*self._by, sys.executable, "-m", "relay.cli", "serve", "-c", str(self._config)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
-        await_ready(self.web, self._process, self.folder / "log")
+        await_ready(self.web, self._process, self.folder / "log", ready)
         self._family |= {self.pid, *self.children()}
 
     @property
@@ -82,7 +83,16 @@ class Service:
 
     def workers(self) -> list[int]:
         """The relay processes: those that hold a file of the spool."""
-        return [pid for pid in self.children() if any(".lock" in each for each in open_files(pid))]
+        return [
+            pid for pid in self.children() if any("/spool/" in each and ".lock" in each for each in open_files(pid))
+        ]
+
+    def tracker(self) -> int:
+        """The tracker process: the one that holds a file of the journal."""
+        (found,) = [
+            pid for pid in self.children() if any("/journal/" in each and ".lock" in each for each in open_files(pid))
+        ]
+        return found
 
     def kill(self, *pids: int) -> None:
         """kill -9."""

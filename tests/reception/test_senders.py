@@ -149,6 +149,7 @@ PROFILES = st.builds(
     keeps=st.none() | TEXT,
     longest_address=st.integers(0, 3000),
     shared=st.booleans(),
+    attributed=st.booleans(),
     notes=st.lists(TEXT, max_size=3).map(tuple),
     reason=st.none() | TEXT,
 )

@@ -222,8 +222,9 @@ async def test_old_pages_are_dropped_and_nothing_else(store: SqliteStore) -> Non
     people: list[Accepted] = [accepted(id, NOW + number) for number, id in enumerate(ids)]
     facts: Sequence[Fact] = [*people, *(page(id, NOW + number) for number, id in enumerate(ids))]
     store.apply(facts)
-    assert await retention.drop_pages(store, NOW + 120) == 120
-    assert await retention.drop_pages(store, NOW + 120) == 0
+    kept = retention.Retention({"mirror_pages": (90 * DAY, store.drop_pages)}, lambda: NOW + 120 + 90 * DAY)
+    assert await kept.round() == {"mirror_pages": 120}
+    assert await kept.round() == {"mirror_pages": 0}
     assert [store.page(str(id), 1) is not None for id in ids] == [False] * 120 + [True] * 10
     assert store.message(str(ids[0])) is not None
 
@@ -249,5 +250,5 @@ async def test_rounds_go_on_whatever_happens(store: SqliteStore, monkeypatch: py
     monkeypatch.setattr(store, "drop_pages", failing)
     monkeypatch.setattr(retention.asyncio, "sleep", sleep)
     with pytest.raises(Enough):
-        await retention.drop_forever(store, lambda: 90 * DAY, clock)
+        await retention.Retention({"mirror_pages": (90 * DAY, store.drop_pages)}, clock).run()
     assert rounds == [True, True, False, False]

@@ -244,3 +244,13 @@ async def test_repeats_within_ten_seconds(tmp_path: Path) -> None:
             await t.client.get(PIXEL, headers=AGENT)
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["opens"], row["unique_opens"]) == (2, 1)
+
+
+async def test_without_attribution_a_link_made_for_one_reader_does_not_tell_whose_it_was(tmp_path: Path) -> None:
+    async with tracker(tmp_path) as t:
+        url = "https://example.com/p?e=ann%40example.net&n=1"
+        answer = await t.client.get("/c/" + KEYRING.seal(Click(MESSAGE, None, 1, url)), headers=AGENT)
+        assert answer.headers["location"] == url
+        events = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
+        assert [event["url"] for event in events] == ["https://example.com/p?e=forgotten&n=1"]
+    assert not any(b"ann" in path.read_bytes() for path in tmp_path.glob("store.sqlite*"))  # noqa: ASYNC240

@@ -13,6 +13,7 @@ from uuid import UUID
 from tracker.hits.classify import SIGNAL_HEADERS, as_repeat, classify
 from tracker.hits.privacy import client_address, keep_address, keep_agent
 from tracker.model import Clock, Hit, LinkType, new_id
+from tracker.redaction import without_addresses
 
 if TYPE_CHECKING:
     from tracker.config import TrackerConfig
@@ -90,7 +91,9 @@ class Witness:
     def _within_privacy(self, hit: Hit) -> Hit:
         """The judged hit with no more about the person than may be stored."""
         if hit.recipient is None:
-            return replace(self._shared.judge(hit), address=None, agent=None)
+            # A link can have been made for one reader, and say so.
+            url = None if hit.url is None else without_addresses(hit.url)
+            return replace(self._shared.judge(hit), address=None, agent=None, url=url)
         privacy = self._config.privacy
         return replace(
             hit,

@@ -126,6 +126,16 @@ class Store(Lists, Protocol):
     def apply(self, facts: Sequence[Fact]) -> None:
         """Fold facts in, all or none, in one transaction on stable storage; a fact seen before changes nothing."""
 
+    def forget(self, address: str) -> int:
+        """Erase one person's address and what is its own, wherever it stands, in whatever case; what was said of it
+        before and comes in later comes in without it. Counts stay. How many messages it had got."""
+
+    def drop_events(self, before: float, limit: int) -> int:
+        """Drop events that came in before a time, so many at most; how many."""
+
+    def drop_recipients(self, before: float, limit: int) -> int:
+        """Blank address, subject and metadata of messages accepted before a time, so many at most; how many."""
+
     def messages(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
         """Messages, newest first."""
 

@@ -104,7 +104,16 @@ def _pages(db: Database) -> None:
     db.conn.execute("CREATE INDEX pages_at ON pages (at)")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages)
+def _personal(db: Database) -> None:
+    """Which messages were purged of what is personal, and whose address is gone: hits of those keep no URL, which may
+    hold it. Of a forgotten address there is a keyed hash, for what was said of it before and comes in later."""
+    db.conn.execute("ALTER TABLE messages ADD COLUMN purged INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("ALTER TABLE recipients ADD COLUMN nameless INTEGER NOT NULL DEFAULT 0")
+    db.conn.execute("CREATE INDEX messages_personal ON messages (accepted_at) WHERE NOT purged")
+    db.conn.execute("CREATE TABLE forgotten (mark BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal)
 """One function a version, in order; a step that was released is never changed."""
 
 

@@ -6,15 +6,26 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
+from tracker.disk.scrubbing import scrub
 from tracker.errors import StoreError
 from tracker.model import Clock, Fact, LinkType, Suppression, SuppressionKind
-from tracker.store import link_types, migrations, pages, queries, suppressions, writing
+from tracker.redaction import Redactor
+from tracker.store import (
+    forgetting,
+    link_types,
+    migrations,
+    pages,
+    queries,
+    retention,
+    suppressions,
+    writing,
+)
 from tracker.store.base import (
     Changes,
     LinkTypeChange,
@@ -27,6 +38,7 @@ from tracker.store.base import (
 
 T = TypeVar("T")
 _CHUNK = 500
+_BITE = 50
 
 
 class SqliteStore:
@@ -77,7 +89,38 @@ class SqliteStore:
         store is away, other errors where a fact itself is at fault."""
         with self._lock, self._trouble(), self._transaction() as db:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
-            writing.apply(db, facts, self._stamp, self._clock())
+            writing.apply(db, forgetting.veiled(db, facts), self._stamp, self._clock())
+            forgetting.veil(db, facts)
+
+    def forget(self, address: str) -> int:
+        """Erase one person, a little at a time, since hits wait meanwhile, and then the octets in the file; how many
+        messages it had got. Raises StoreError, also where others use the file for too long; what is done stays done."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            forgetting.note(db, address, self._clock())
+            redactor, erased = Redactor(address, forgetting.spellings(db, address)), 0
+        found = _BITE
+        while found == _BITE:
+            with self._lock, self._trouble(), self._transaction() as db:
+                found = forgetting.erase(db, redactor, _BITE)
+            erased += found
+        with self._trouble(), closing(self._connect()) as reader:
+            changes = forgetting.mentions(reader, redactor)
+        for start in range(0, len(changes), _BITE):
+            with self._lock, self._trouble(), self._transaction() as db:
+                forgetting.rewrite(db, changes[start : start + _BITE])
+        with self._lock, self._trouble():
+            scrub(self._write_connection(), self.path, redactor)
+        return erased
+
+    def drop_events(self, before: float, limit: int) -> int:
+        """Drop events that came in before a time; how many."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return retention.drop_events(db, before, limit)
+
+    def drop_recipients(self, before: float, limit: int) -> int:
+        """Blank who got messages accepted before a time, and what they were about; how many messages."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            return retention.drop_recipients(db, before, limit)
 
     def messages(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
         """Messages, newest first."""
@@ -181,6 +224,8 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL would lose the last commits with the power; an answer promises that the hit is kept.
             connection.execute("PRAGMA synchronous = FULL")
+            # What is dropped or forgotten must not go on standing in pages that nothing uses.
+            connection.execute("PRAGMA secure_delete = ON")
         except sqlite3.Error:
             if connection is not None:
                 connection.close()

@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tracker.hits.classify import as_repeat, classify
@@ -75,7 +76,7 @@ _MESSAGE = (
     " message_id = excluded.message_id, mailing = excluded.mailing, sender = excluded.sender,"
     " subject = excluded.subject, tag = excluded.tag, metadata = excluded.metadata,"
     " accepted_at = excluded.accepted_at, instrumented = excluded.instrumented, reason = excluded.reason,"
-    " pixel = excluded.pixel, attributed = excluded.attributed"
+    " pixel = excluded.pixel, attributed = excluded.attributed, purged = 0"
 )
 
 
@@ -93,9 +94,10 @@ def _accept(db: sqlite3.Connection, fact: Accepted, stamp: Stamp) -> None:
         )
     }
     db.executemany(
-        "INSERT INTO recipients (message, ordinal, address, status) VALUES (?,?,?,'pending') ON CONFLICT (message,"
-        " ordinal) DO UPDATE SET address = excluded.address, status = coalesce(status, 'pending')",
-        [(message, recipient.ordinal, recipient.address) for recipient in fact.recipients],
+        "INSERT INTO recipients (message, ordinal, address, status, nameless) VALUES (?,?,?,'pending',?) ON CONFLICT"
+        " (message, ordinal) DO UPDATE SET address = excluded.address, nameless = excluded.nameless,"
+        " status = coalesce(status, 'pending')",
+        [(message, each.ordinal, each.address or None, not each.address) for each in fact.recipients],
     )
     pending = sum(recipient.ordinal not in decided for recipient in fact.recipients)
     db.execute("UPDATE messages SET pending = pending + ? WHERE id = ?", [pending, message])
@@ -188,8 +190,10 @@ class _Tally:
         self.touches = {
             row[:3]: list(row[3:]) for row in _select(db, f"{select} WHERE (message, recipient, position) IN", touches)
         }
-        select = "SELECT message, ordinal, opens, clicks FROM recipients"
-        self.people = {row[:2]: list(row[2:]) for row in _select(db, f"{select} WHERE (message, ordinal) IN", people)}
+        select = "SELECT message, ordinal, opens, clicks, nameless FROM recipients"
+        found = list(_select(db, f"{select} WHERE (message, ordinal) IN", people))
+        self.people = {row[:2]: list(row[2:4]) for row in found}
+        self.nameless = {row[:2] for row in found if row[4]}
         self.messages: Deltas = defaultdict(lambda: defaultdict(int))
         self.links: Deltas = defaultdict(lambda: defaultdict(int))
         self.recipients: Deltas = defaultdict(lambda: defaultdict(int))
@@ -259,7 +263,8 @@ def _count(db: sqlite3.Connection, hits: Sequence[Hit], stamp: Stamp) -> None:
     rows = []
     for hit in hits:
         verdict = tally.add(hit, hit.verdict or classify(hit))
-        rows.append(_event_row(hit, verdict, stamp(hit.at)))
+        nameless = (str(hit.message), hit.recipient) in tally.nameless
+        rows.append(_event_row(replace(hit, url=None) if nameless else hit, verdict, stamp(hit.at)))
     db.executemany(timeline.INSERT, rows)
     made = {(str(hit.message),): timeline.made_at(hit.message) for hit in hits}
     _add(db, "messages", ("id",), tally.messages, {"accepted_at": made})

@@ -32,11 +32,13 @@ _OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingEr
 
 
 class Commits:
-    """The writer of one SQLite file at ``path``. ``prepare`` is run on each fresh connection: it makes the tables."""
+    """The writer of one SQLite file at ``path``, which is a ``what``. ``prepare`` is run on each fresh connection: it
+    makes the tables."""
 
-    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None], what: str) -> None:
         self._path = path
         self._prepare = prepare
+        self._what = what
         self._asked: deque[Ask] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -52,7 +54,7 @@ class Commits:
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{self._path}: {error}") from error
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=f"spool {self._path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{self._what} {self._path.name}", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
@@ -71,7 +73,7 @@ class Commits:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._thread is None or self._stopping:
-                future.set_exception(SpoolError("the spool file is closed"))
+                future.set_exception(SpoolError(f"the {self._what} is closed"))
             else:
                 self._asked.append((work, future))
                 self._changed.notify()
@@ -97,8 +99,13 @@ class Commits:
             db.execute("COMMIT")
         except Exception as error:
             self._drop()
-            return [(future, _failure(error)) for _, future in together]
+            return [(future, self._failure(error)) for _, future in together]
         return answers
+
+    def _failure(self, cause: Exception) -> SpoolError:
+        failure = SpoolError(f"the {self._what} cannot be written now; trying again later may help")
+        failure.__cause__ = cause
+        return failure
 
     def _work(self, db: sqlite3.Connection, work: Work[Any]) -> Any:
         db.execute("SAVEPOINT one")
@@ -144,12 +151,6 @@ class Commits:
             self._db = None
 
 
-def _failure(cause: Exception) -> SpoolError:
-    failure = SpoolError("the spool cannot be written now; trying again later may help")
-    failure.__cause__ = cause
-    return failure
-
-
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for writing, durable at each commit. Raises sqlite3.Error."""
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -165,3 +166,10 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def free_octets(db: sqlite3.Connection) -> int:
+    """Octets of the file that what is gone has left and what comes can take: the file itself never becomes smaller."""
+    (pages,), (size,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size"))
+    found: int = pages * size
+    return found

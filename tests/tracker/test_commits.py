@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from relay.dispatch import commits as module
-from relay.dispatch.commits import Commits
+from tracker.disk import commits as module
+from tracker.disk.commits import Commits
 from tracker.errors import SpoolError
 
 SQL = "INSERT INTO things VALUES (?)"
@@ -60,7 +60,7 @@ def disk(monkeypatch):
 
 @pytest.fixture
 async def file(tmp_path, disk):
-    commits = Commits(tmp_path / "x.db", prepare)
+    commits = Commits(tmp_path / "x.db", prepare, "file")
     commits.open()
     yield commits
     disk.gate.set()
@@ -145,7 +145,7 @@ async def test_a_disk_that_fails_is_a_spool_error_and_nothing_needs_restarting(f
 async def test_a_file_that_cannot_be_had_is_a_spool_error(tmp_path):
     (tmp_path / "junk.db").write_bytes(b"this is no database, whatever its name says" * 100)
     for path in (tmp_path / "absent" / "x.db", tmp_path / "junk.db"):
-        commits = Commits(path, prepare)
+        commits = Commits(path, prepare, "file")
         with pytest.raises(SpoolError):
             commits.open()
         await commits.close()
@@ -158,7 +158,7 @@ async def test_closing_finishes_what_was_asked_for_and_then_nothing_more(file, t
     with pytest.raises(SpoolError):
         await file.ask(names)
     await file.close()
-    commits = Commits(tmp_path / "x.db", prepare)
+    commits = Commits(tmp_path / "x.db", prepare, "file")
     commits.open()
     assert len(await commits.ask(names)) == 1200
     await commits.close()
