@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from relay.config import Config, SmarthostConfig
 from relay.dispatch.smarthost import Smarthost
+from relay.keys import read_signing_key
 from relay.storage import store_of
 from tracker.errors import StoreError
+from tracker.ops import KEY_HEADER
+from tracker.tokens import key_id, parse_key
 
 PATIENCE = 10.0
 """Seconds that each is given."""
@@ -19,10 +23,11 @@ PATIENCE = 10.0
 async def probe(config: Config) -> list[str]:
     """One sentence for each thing that does not answer as it should; the tracking URLs want a running tracker."""
     urls = {config.tracker.public_url, *(sender.tracking_url or config.tracker.public_url for sender in config.senders)}
+    key_ids = _key_ids(config)
     answers = await asyncio.gather(
         *(_smarthost(config, *each) for each in _smarthosts(config).items()),
         asyncio.to_thread(_store, config),
-        *(asyncio.to_thread(_tracker, url) for url in sorted(urls)),
+        *(asyncio.to_thread(_tracker, url, key_ids) for url in sorted(urls)),
     )
     return [answer for answer in answers if answer]
 
@@ -51,17 +56,27 @@ def _store(config: Config) -> str | None:
         store.close()
 
 
-def _tracker(url: str) -> str | None:
-    """Whether the tracker answers at a tracking URL."""
+def _key_ids(config: Config) -> list[str]:
+    """The ids of the keys that this tracker has; empty where none was made yet."""
+    keys = [parse_key(key.get_secret_value()) for key in config.signing_keys]
+    kept = None if keys else read_signing_key(config.data_dir)
+    return [key_id(key) for key in keys or ([kept] if kept is not None else [])]
+
+
+def _tracker(url: str, key_ids: Sequence[str]) -> str | None:
+    """Whether this tracker, and no other, answers at a tracking URL."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)
     try:
         connection.request("GET", f"{parts.path}/livez")
         answer = connection.getresponse()
-        if answer.status == 200 and b'"status"' in answer.read(200):
-            return None
-        return f"{url}: something else than this tracker answers there (status {answer.status})"
+        key = answer.headers.get(KEY_HEADER)
+        if answer.status != 200 or key is None:
+            return f"{url}: something else than a tracker answers there (status {answer.status})"
+        if key_ids and key not in key_ids:
+            return f"{url}: another tracker answers there, which has none of these signing keys"
+        return None
     except (OSError, ssl.SSLError, http.client.HTTPException) as error:
         return f"{url}: no tracker answers there: {error}"
     finally:

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from tracker import ops
 from tracker.hits.mirrors import MirrorPages
@@ -54,7 +54,7 @@ def create_app(
     ``gate`` knows the API keys, by default those of ``config``; ``onward`` where people go after an opt-out;
     ``forget`` erases a person, by default in the store alone.
     Whoever calls starts and stops the recorder and opens the store."""
-    routes: list[BaseRoute] = [Route("/livez", ops.livez)]
+    routes: list[BaseRoute] = [ops.livez_route(keyring)]
     if config.well_known is not None:
         routes += WellKnown(config.well_known).routes()
     if config.admin_listen is None:
@@ -80,7 +80,7 @@ def create_admin_app(
     forget: Forget | None = None,
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
-    routes = [Route("/livez", ops.livez), *_private(config, store, recorder, clock, readiness, sample, gate, forget)]
+    routes = [ops.livez_route(), *_private(config, store, recorder, clock, readiness, sample, gate, forget)]
     return _Door({}, _starlette(routes))
 
 

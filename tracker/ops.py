@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.store.base import Store
+from tracker.tokens import Keyring
 
 Readiness = Callable[[], dict[str, bool]]
 """What else must be so before the service is ready, by name, such as ``{"smtp": True}``."""
@@ -21,9 +22,21 @@ Readiness = Callable[[], dict[str, bool]]
 _PATIENCE = 2.0
 
 
-async def livez(request: Request) -> Response:
-    """Alive: the event loop turns."""
-    return _json(200, {"status": "ok"})
+KEY_HEADER = "Tracepost-Key"
+"""The id of the key that seals links now: by it ``check --connect`` knows whose tracker answers on a domain."""
+
+
+def livez_route(keyring: Keyring | None = None) -> Route:
+    """``/livez``."""
+
+    async def livez(request: Request) -> Response:
+        """Alive: the event loop turns."""
+        answer = _json(200, {"status": "ok"})
+        if keyring is not None:
+            answer.headers[KEY_HEADER] = keyring.ids[0]
+        return answer
+
+    return Route("/livez", livez)
 
 
 def private_routes(store: Store, readiness: Readiness, registry: CollectorRegistry) -> list[Route]:

@@ -44,9 +44,6 @@ class Way(Enum):
     """Nothing: the span is a mark that must not leave."""
 
 
-OPEN_NAMES = {Way.OPT_OUT: placeholders.OPT_OUT, Way.MIRROR: placeholders.MIRROR}
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What is wanted. ``tracking_url`` is the base of all tracked URLs; ``measure`` gives the greatest length of the
@@ -75,15 +72,14 @@ class Options:
 
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
-        longest = self.filled_length(target)
-        bound = len(self.tracking_url) + 3 + _sealed(_CLICK + longest)
-        known = longest == len(target) and self.measure is not None
-        return self.measure(target) if known and self.measure and bound > MAX_URL else bound
+        bound = len(self.tracking_url) + 3 + _sealed(_CLICK + self.filled_length(target))
+        if bound <= MAX_URL or self.measure is None or placeholders.names(target):
+            return bound
+        return self.measure(target)
 
     def filled_length(self, target: str) -> int:
         """The greatest length of a target once it is filled in."""
-        names = placeholders.names(target)
-        if not names:
+        if not placeholders.names(target):
             return len(target)
         lengths = {
             "recipient.email": self.longest_address,
@@ -116,7 +112,7 @@ class Decision(NamedTuple):
     @property
     def tracked(self) -> bool:
         """Whether a URL of ours goes in its place."""
-        return self.way in (Way.CLICK, Way.OPT_OUT, Way.MIRROR)
+        return self.way is not None and self.way is not Way.PLAIN and self.way is not Way.REMOVE
 
 
 class Sight(NamedTuple):
@@ -141,16 +137,18 @@ class Decider:
     def decide(self, sight: Sight) -> Decision | None:
         """What becomes of a link, None for what is none."""
         url = sight.url
-        open = placeholders.is_open(url)
-        if links.is_http(url):
-            if open and placeholders.whole(url):
-                return self._of_ours(sight)
-            return self._of_the_app(sight, placeholders.opened(url, self._options.values) if open else url)
-        return self._of_ours(sight) if open and placeholders.whole(url) else None
+        if not placeholders.is_open(url):
+            return self._of_the_app(sight, url, _NONE) if links.is_http(url) else None
+        name = placeholders.whole(url)
+        if name is not None:
+            return self._of_ours(sight, name)
+        if not links.is_http(url):
+            return None
+        opened = placeholders.opened(url, self._options.values)
+        return self._of_the_app(sight, opened, placeholders.names(opened or url))
 
-    def _of_ours(self, sight: Sight) -> Decision:
+    def _of_ours(self, sight: Sight, name: str) -> Decision:
         """A URL that is a placeholder as a whole."""
-        name = placeholders.whole(sight.url) or ""
         type, reason = self._type(sight, name)
         target = f"{{{{{name}}}}}"
         if type is LinkType.NEVER:
@@ -159,17 +157,18 @@ class Decider:
             return Decision(type, "shared_copy", None, target)
         return Decision(type, reason, Way.OPT_OUT if name == placeholders.OPT_OUT else Way.MIRROR, target)
 
-    def _of_the_app(self, sight: Sight, opened: str | None) -> Decision:
-        """A URL of the app's own, which may hold placeholders; ``opened`` is None where it holds foreign ones."""
+    def _of_the_app(self, sight: Sight, opened: str | None, names: frozenset[str]) -> Decision:
+        """A URL of the app's own; ``opened`` is None where it holds placeholders that are not ours, ``names`` are those
+        that a copy fills in."""
         url = sight.url if opened is None else opened
-        names = placeholders.names(url)
-        name = next((each for each in placeholders.TYPES if each in names), "")
+        name = next((each for each in placeholders.TYPES if each in names), "") if names else ""
         type, reason = self._type(sight, name)
-        target = links.target_of(links.without_no_track(url), sight.encoding)
+        no_track = links.says_no_track(url)
+        target = links.target_of(links.without_no_track(url) if no_track else url, sight.encoding)
         plain = Way.PLAIN if opened != sight.url else None
         if sight.doubt is not None:
             return Decision(type, sight.doubt, None, target)
-        if links.says_no_track(sight.url):
+        if no_track:
             return Decision(LinkType.NEVER, "scheme +notrack", Way.REMOVE, target)
         if opened is None:
             return Decision(type, "placeholder", None, target)
@@ -207,4 +206,5 @@ class Decider:
         return self._options.types.of(sight.url) or (LinkType.TRACKED, "default")
 
 
+_NONE: frozenset[str] = frozenset()
 _OWN_PAGES = (LinkType.OPT_OUT, LinkType.MIRROR)

@@ -9,12 +9,14 @@ text too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 from relay.rewriting import keeping, links, marks, message, page, placeholders, plaintext
 from relay.rewriting.charsets import Charset, charset_of, decoding_charset_of
-from relay.rewriting.decisions import MAX_URL, OPEN_NAMES, Decider, Decision, Options, Sight, Way
+from relay.rewriting.decisions import MAX_URL, Decider, Decision, Options, Sight, Way
 from relay.rewriting.keeping import Leaf, Place
 from relay.rewriting.leaves import Skip, has_pgp, open_leaf
 from relay.rewriting.message import Part
@@ -39,8 +41,7 @@ class _Hole:
     charset: Charset
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A link in whose place something goes; ``way`` says what. ``markup``: it stands in an attribute."""
 
     link: Link
@@ -92,14 +93,15 @@ class Scan:
 
 def _filling(slot: Slot, click: Callable[[Link, str], str], value: Callable[[str], str]) -> bytes:
     """What goes in place of a link."""
-    if slot.way is Way.REMOVE:
-        return b""
-    if slot.way in OPEN_NAMES:
-        url = value(OPEN_NAMES[slot.way])
-    else:
+    way = slot.way
+    if way is Way.CLICK:
+        url = click(slot.link, placeholders.filled(slot.link.target, value))
+    elif way is Way.PLAIN:
         url = placeholders.filled(slot.link.target, value)
-        if slot.way is Way.CLICK:
-            url = click(slot.link, url)
+    elif way is Way.REMOVE:
+        return b""
+    else:
+        url = value(placeholders.OPT_OUT if way is Way.OPT_OUT else placeholders.MIRROR)
     return _attribute(url) if slot.markup else url.encode("ascii")
 
 
@@ -291,7 +293,8 @@ class _Scanner:
             decision = self.decider.decide(sight)
             if decision is None:
                 continue
-            self._remember(url, marked)
+            if marked is not None or decision.way is Way.REMOVE:
+                self._remember(url, marked)
             way = decision.way
             if way is Way.REMOVE:
                 way, start, end = _no_track(piece, start)
@@ -366,11 +369,12 @@ class _Scanner:
         pixel_at: int | None,
     ) -> _Hole | None:
         """A leaf with holes for what changes in it, None where nothing does."""
-        spots = [self._spot(each, each.way) for each in candidates if each.way is not None]
+        changing = {each.link.position: each for each in candidates if each.way is not None}
+        spots = [Spot(n, each.start, each.end, each.tag or (each.start, each.start)) for n, each in changing.items()]
         if pixel_at is not None:
-            pixel = len(self.options.tracking_url) + 3 + 4 + _PIXEL_TOKEN
-            spots.append(Spot(0, pixel_at, pixel_at, pixel, (pixel_at, pixel_at)))
-        found = splice(spots, text, transfer, charset, part.encoding == "binary")
+            spots.append(Spot(0, pixel_at, pixel_at, (pixel_at, pixel_at)))
+        sizes = partial(self._size, changing)
+        found = splice(spots, sizes, text, transfer, charset, part.encoding == "binary")
         if found is None:
             raise Skip("charset_not_exact")
         template = transfer.template(found.edits) if found.edits else None
@@ -394,17 +398,18 @@ class _Scanner:
                 self.slots.append(Slot(link, each.way, each.tag is not None))
             self.links.append(link)
 
-    def _spot(self, each: _Candidate, way: Way) -> Spot:
-        """The span of a link with the greatest length of what goes in its place."""
-        options, target, markup = self.options, each.link.target, each.tag is not None
+    def _size(self, changing: Mapping[int, _Candidate], number: int) -> int:
+        """The greatest length of what goes in place of a link, by its position; 0 is the pixel's URL."""
+        options = self.options
+        if not number:
+            return len(options.tracking_url) + 3 + 4 + _PIXEL_TOKEN
+        way, target, markup = changing[number].way, changing[number].link.target, changing[number].tag is not None
         if way is Way.CLICK:
-            size = options.length(target)
-        elif way is Way.PLAIN:
+            return options.length(target)
+        if way is Way.PLAIN:
             filled = options.filled_length(target) - len(target)
-            size = filled + len(_attribute(target) if markup else target)
-        else:
-            size = 0 if way is Way.REMOVE else options.own_length(way)
-        return Spot(each.link.position, each.start, each.end, size, each.tag or (each.start, each.start))
+            return filled + len(_attribute(target) if markup else target)
+        return 0 if way is Way.REMOVE or way is None else options.own_length(way)
 
 
 def _must_change(url: str, found: plaintext.Found, decision: Decision) -> bool:

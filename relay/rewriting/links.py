@@ -37,6 +37,8 @@ def is_http(url: str) -> bool:
 
 def says_no_track(url: str) -> bool:
     """Whether a URL's scheme ends in ``+notrack``."""
+    if "+" not in url[4:6]:
+        return False
     found = _HTTP.match(url)
     return found is not None and found[1] is not None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,14 +17,17 @@ _PIXEL_SPACE = 4
 
 
 class Spot(NamedTuple):
-    """A span of the text and the ``number`` of what goes in its place, which is at most ``size`` octets long; ``tag``
-    is the span of the tag around it. Number 0 is the pixel, whose URL is ``size`` long."""
+    """A span of the text and the ``number`` of what goes in its place; ``tag`` is the span of the tag around it. Number
+    0 is the pixel."""
 
     number: int
     start: int
     end: int
-    size: int
     tag: tuple[int, int]
+
+
+Sizes = Callable[[int], int]
+"""The greatest length of what goes in place of a spot, by its number, in characters; of the pixel that of its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class Splice:
     dropped: frozenset[int]
 
 
-def splice(spots: Sequence[Spot], text: str, transfer: Transfer, charset: Charset, binary: bool) -> Splice | None:
+def splice(
+    spots: Sequence[Spot], sizes: Sizes, text: str, transfer: Transfer, charset: Charset, binary: bool
+) -> Splice | None:
     """The edits for spots that do not overlap; None where the text does not lead back to the very same octets.
     ``binary``: the part's lines have no limit."""
     spots = sorted(spots, key=lambda each: (each.start, each.end))
@@ -43,32 +48,28 @@ def splice(spots: Sequence[Spot], text: str, transfer: Transfer, charset: Charse
     offsets = charset.offsets(text, transfer.data, cuts)
     if offsets is None:
         return None
-    edits = [_edit(spot, *offsets[2 * n : 2 * n + 2]) for n, spot in enumerate(spots)]
+    edits = [_edit(*each) for each in zip(spots, offsets[::2], offsets[1::2], strict=True)]
     if not isinstance(transfer, Plain) or (binary and not charset.bytewise):
         return Splice(edits, frozenset())
-    return _fitted(spots, edits, text, transfer.data, charset)
-
-
-def _edit(spot: Spot, start: int, end: int) -> Edit:
-    return Edit(start, end, spot.number) if spot.number else Edit(start, end, 0, PIXEL_HEAD, PIXEL_TAIL)
-
-
-def _fitted(spots: Sequence[Spot], edits: list[Edit], text: str, data: bytes, charset: Charset) -> Splice:
-    growths = [_growth(spot, edit, charset) for spot, edit in zip(spots, edits, strict=True)]
-    found = lines.fit(data, growths, lambda tag: _spaces(text, tag) if charset.bytewise else [])
+    growths = [_growth(spot, edit, sizes(spot.number), charset) for spot, edit in zip(spots, edits, strict=True)]
+    found = lines.fit(transfer.data, growths, lambda tag: _spaces(text, tag) if charset.bytewise else [])
     kept = [Edit(at, at + 1, None, eol) for at, eol in found.breaks]
     kept += [_broken(edit, found.own.get(n, ())) for n, edit in enumerate(edits) if n not in found.dropped]
     kept.sort(key=lambda edit: (edit.start, edit.end))
     return Splice(kept, frozenset(spots[n].number for n in found.dropped))
 
 
-def _growth(spot: Spot, edit: Edit, charset: Charset) -> lines.Growth:
+def _edit(spot: Spot, start: int, end: int) -> Edit:
+    return Edit(start, end, spot.number) if spot.number else Edit(start, end, 0, PIXEL_HEAD, PIXEL_TAIL)
+
+
+def _growth(spot: Spot, edit: Edit, size: int, charset: Charset) -> lines.Growth:
     width = 1 if charset.bytewise else len(charset.encode("aa")) // 2
     if spot.number:
-        return lines.Growth(edit.start, edit.end, spot.size * width, spot.tag)
-    size = (len(PIXEL_HEAD) + spot.size + len(PIXEL_TAIL)) * width
-    own = (_PIXEL_SPACE, len(PIXEL_HEAD) + spot.size + 1) if charset.bytewise else ()
-    return lines.Growth(edit.start, edit.end, size, (edit.start, edit.start), own)
+        return lines.Growth(edit.start, edit.end, size * width, spot.tag)
+    own = (_PIXEL_SPACE, len(PIXEL_HEAD) + size + 1) if charset.bytewise else ()
+    whole = (len(PIXEL_HEAD) + size + len(PIXEL_TAIL)) * width
+    return lines.Growth(edit.start, edit.end, whole, (edit.start, edit.start), own)
 
 
 def _broken(edit: Edit, own: tuple[int, ...]) -> Edit:
