@@ -26,6 +26,19 @@ MIRROR = HEAD + b"<a href='http://x.test/web' data-track=mirror>y</a>\r\n"
 TARGETS = [Target(number, f"person{number}@example.net") for number in range(1, 251)]
 
 
+class Nobody:
+    """Nobody has said no to anything."""
+
+    def refusal(self, sender, address, marketing):
+        return None
+
+    def untracked(self, sender, address):
+        return False
+
+    def saved_types(self, sender):
+        return ()
+
+
 def prepared(content=PLAIN, attribution="none", shared=False, **more):
     senders = [SenderConfig(match="*@example.com", tracking_url="https://t.test", attribution=attribution, **more)]
     headers = Headers(message.select(content, SPEAKING_HEADERS))
@@ -33,7 +46,7 @@ def prepared(content=PLAIN, attribution="none", shared=False, **more):
     profile = dataclasses.replace(profile, shared=shared)
     people = tuple(Rcpt(each.ordinal, each.address) for each in TARGETS)
     mail = Mail(new_id(), "", "news@example.com", {}, people, freeze(profile), b"", content, 0.0)
-    return PreparedMail(mail, plan(content, profile, KEYRING), KEYRING)
+    return PreparedMail(mail, plan(content, profile, KEYRING), KEYRING, Nobody())
 
 
 def readers(copy):
