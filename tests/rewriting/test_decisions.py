@@ -231,7 +231,8 @@ def test_they_are_filled_in_in_a_link_that_is_not_tracked_with_or_without_inner_
 def test_an_opt_out_link_inside_another_url_is_filled_in_with_or_without_inner_spaces(spelling):
     link, left = only(f"https://x.test/?u={spelling}")
     assert left == only("https://x.test/?u={{ unsubscribe_url }}")[1]
-    assert "{{" not in left and link.type == "opt_out"
+    assert "{{" not in left
+    assert link.type == "opt_out"
 
 
 def test_a_target_that_is_not_ascii_keeps_its_placeholders():
