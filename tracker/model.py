@@ -133,8 +133,8 @@ OPT_OUT_PAGE, MIRROR_PAGE = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open and ``OPT_OUT_PAGE``
-    or ``MIRROR_PAGE`` where it is not known by which of the mail's links the reader came there.
+    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open, and
+    ``OPT_OUT_PAGE`` or ``MIRROR_PAGE`` where it is not known by which of the mail's links the reader came there.
     ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
     ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
 
