@@ -335,10 +335,15 @@ def configure_logging() -> None:
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command. Click would put three lines of usage before what is wrong."""
     try:
-        cli(prog_name="tracepost")
+        sys.exit(cli(prog_name="tracepost", standalone_mode=False))
+    except click.ClickException as error:
+        fail(error.format_message(), error.exit_code)
+    except click.Abort:
+        fail("stopped")
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print finds nobody
         sys.exit(1)
 
 
