@@ -121,15 +121,29 @@ def hash_password_command() -> None:
     click.echo(hash_password(password))
 
 
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        return entries.address(value, "ADDR")
+    except BadRequest as error:
+        raise click.UsageError(str(error), context) from None
+
+
+def _sender(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        entries.sender(value)
+    except BadRequest as error:
+        raise click.UsageError(str(error), context) from None
+    return value
+
+
+address_argument = click.argument("address", metavar="ADDR", callback=_address)
+
+
 @cli.command("forget")
-@click.argument("address", metavar="ADDR")
+@address_argument
 @config_option
 def forget_command(address: str, config_file: Path) -> None:
     """Erase a person's data, wherever it stands; the counts stay."""
-    try:
-        address = entries.address(address, "ADDR")
-    except BadRequest as error:
-        fail(str(error), 2)
     config = read_config(config_file)
     with closing(store_of(config)) as store:
         found = answers(lambda: forgetting.forget(config.data_dir, store, address))
@@ -208,7 +222,9 @@ def suppress() -> None:
     """See and change the suppression list: who gets no marketing mail, or mail without tracking."""
 
 
-sender_option = click.option("--sender", metavar="ADDR", help="One sender alone; * is the entry for every sender.")
+sender_option = click.option(
+    "--sender", metavar="ADDR", callback=_sender, help="One sender alone; * is the entry for every sender."
+)
 kind_option = click.option(
     "--kind", type=click.Choice([kind.value for kind in SuppressionKind]), help="No mail, or no tracking."
 )
@@ -231,9 +247,11 @@ def suppress_list(address: str | None, config_file: Path, sender: str | None, ki
 
 
 @suppress.command("add")
-@click.argument("address", metavar="ADDR")
+@address_argument
 @config_option
-@click.option("--sender", metavar="ADDR", help="The sender that it wants no mail from; default every sender.")
+@click.option(
+    "--sender", metavar="ADDR", callback=_sender, help="The sender that it wants no mail from; default every sender."
+)
 @kind_option
 @click.option("--reason", metavar="TEXT", help=f"Why; default {entries.BY_HAND!r}.")
 def suppress_add(address: str, config_file: Path, sender: str | None, kind: str | None, reason: str | None) -> None:
@@ -244,7 +262,7 @@ def suppress_add(address: str, config_file: Path, sender: str | None, kind: str 
 
 
 @suppress.command("remove")
-@click.argument("address", metavar="ADDR")
+@address_argument
 @config_option
 @sender_option
 @kind_option
@@ -335,10 +353,15 @@ def configure_logging() -> None:
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Entry point of the command. Click would put three lines of usage before what is wrong."""
     try:
-        cli(prog_name="tracepost")
+        sys.exit(cli(prog_name="tracepost", standalone_mode=False))
+    except click.ClickException as error:
+        fail(error.format_message(), error.exit_code)
+    except click.Abort:
+        fail("stopped")
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to print finds nobody
         sys.exit(1)
 
 

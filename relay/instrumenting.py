@@ -90,10 +90,10 @@ class Plan:
         found = self.scan.document if self.scan is not None else None
         return None if found is None else replace(found, key=self.profile.key)
 
-    def copy_for(self, reader: Reader | None, id: UUID, keyring: Keyring) -> bytes:
+    def copy_for(self, reader: Reader | None, id: UUID, keyring: Keyring, plain: bool = False) -> bytes:
         """The copy of one recipient, or with None the copy that all of them share, whose hits hold none, as where the
         profile is not ``attributed``; the same arguments always give the same bytes, also once the keyring has a newer
-        key."""
+        key. ``plain``: links lead straight to their targets."""
         if self.scan is None:
             return self.mail
         url, key, profile = self.profile.tracking_url, self.profile.key, self.profile
@@ -101,6 +101,8 @@ class Plan:
         address = _encodable(reader.address) if reader is not None else ""
 
         def click(link: Link, target: str) -> str:
+            if plain:
+                return target
             return f"{url}/c/{keyring.seal(Click(id, ordinal, link.position, target, link.type), key)}"
 
         def value(name: str) -> str:

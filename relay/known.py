@@ -23,7 +23,9 @@ from tracker.store.suppressions import mark_of
 log = structlog.get_logger()
 
 OPTED_OUT = "on the suppression list"
-FOLLOW_SECONDS = 1.0
+FOLLOW_SECONDS = 0.1
+"""Between two looks at the store: whoever opts out expects the very next mail to stay away. A look that finds nothing
+costs 0.03 ms."""
 
 _BATCH = 5000
 _MERGE_AT = 1024

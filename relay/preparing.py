@@ -91,12 +91,13 @@ class PreparedMail:
             content = mail.trace + mail.content
             return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
         untouched = mail.trace + decided.mail
-        if any(self._untracked(each) for each in targets):
+        untracked = any(self._untracked(each) for each in targets)
+        if untracked:
             decided = self._plain
         if not decided.differs:
             return Copy(mail.reverse_path, targets, mail.trace + decided.mail, mail.options, sign=self._sign)
         reader = Reader(targets[0].ordinal, targets[0].address) if self.apart else None
-        content = decided.copy_for(reader, mail.id, self._keyring)
+        content = decided.copy_for(reader, mail.id, self._keyring, plain=untracked)
         return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, untouched, self._sign)
 
     def _untracked(self, target: Target) -> bool:
@@ -111,7 +112,7 @@ class PreparedMail:
     def _plain(self) -> Plan:
         """What is done with the mail where nothing is tracked: only what its own words ask for."""
         assert self._plan is not None
-        profile = replace(self._plan.profile, open_tracking=False, click_tracking=False)
+        profile = replace(self._plan.profile, open_tracking=False, click_tracking=False, text_tracking=False)
         return plan(self._mail.content, profile, self._keyring)
 
 

@@ -59,6 +59,30 @@ def test_wrong_usage_is_2(tmp_path):
     assert tracepost("nonsense", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["serve", "--nonsense"], "No such option '--nonsense'."),
+        (["nonsense"], "No such command 'nonsense'."),
+        (["forget"], "Missing argument 'ADDR'."),
+        (["serve", "--only", "nonsense"], "Invalid value for '--only': 'nonsense' is not one of 'relay', 'tracker'."),
+    ],
+)
+def test_wrong_usage_is_told_in_one_sentence(tmp_path, arguments, sentence):
+    answer = tracepost(*arguments, cwd=tmp_path)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (2, "", sentence + "\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(folder):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as nobody:
+        command = [sys.executable, "-m", "relay.cli", "queue", "list"]
+        environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+        answer = subprocess.run(command, cwd=folder, stdout=nobody, stderr=subprocess.PIPE, timeout=60, env=environ)
+    assert (answer.returncode, answer.stderr) == (1, b"")
+
+
 def test_serve_without_a_file_says_how_to_make_one(tmp_path):
     answer = tracepost("serve", cwd=tmp_path)
     assert answer.returncode == 2

@@ -113,6 +113,16 @@ def test_changes_are_followed_and_survive_the_store(tmp_path: Path, monkeypatch:
     store.close()
 
 
+def test_an_opt_out_is_heard_of_at_once(store: SqliteStore) -> None:
+    knowing = told(store)
+    knowing.start()
+    store.apply([opted_out(new_id(NOW), sender=SHOP, address=ANN)])
+    eventually(lambda: knowing.refusal(SHOP, ANN, marketing=True), 0.5)
+    store.unsuppress(ANN, None, None)
+    eventually(lambda: not knowing.refusal(SHOP, ANN, marketing=True), 0.5)
+    knowing.stop()
+
+
 def remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)

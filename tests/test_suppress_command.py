@@ -85,11 +85,12 @@ def test_the_list_goes_out_as_csv_and_in_again(run, tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["add", "nobody"], 1, "mail address"),
-        (["add", ANN, "--sender", "shop"], 1, "'sender'"),
+        (["add", "nobody"], 2, "mail address"),
+        (["add", ANN, "--sender", "shop"], 2, "'sender'"),
+        (["list", "--sender", "shop"], 2, "'sender'"),
         (["add", ANN, "--kind", "paper"], 2, "'paper' is not one of"),
         (["add"], 2, "Missing argument"),
-        (["remove", "nobody"], 1, "mail address"),
+        (["remove", "nobody"], 2, "mail address"),
         (["import", "absent.csv"], 2, "absent.csv"),
     ],
 )

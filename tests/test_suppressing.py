@@ -4,6 +4,7 @@ remembered."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from relay.settings import Settings
 from tests.tracker.facts import NOW
 from tracker.facts import decode
 from tracker.model import Accepted, Fact, NoMailbox, Outcome, new_id
-from tracker.tokens import KEY_BYTES, Keyring
+from tracker.tokens import KEY_BYTES, Keyring, OptOut
 
 KEYRING = Keyring([bytes(KEY_BYTES)])
 ANN, BOB, CAT = "ann@example.net", "bob@example.net", "cat@example.net"
@@ -80,7 +81,7 @@ def mailed(content: bytes = NEWSLETTER, people: Sequence[str] = (ANN, BOB, CAT),
     header = Headers(message.select(content, SPEAKING_HEADERS))
     reverse_path = changes.get("reverse_path", "bounce@example.com")
     profile = profile_for(senders, reverse_path, None, header, "http://t.test", KEYRING.ids[0])
-    for name in ("category", "shared"):
+    for name in ("category", "shared", "text_tracking"):
         if name in changes:
             object.__setattr__(profile, name, changes.pop(name))
     rcpts = tuple(Rcpt(number, address) for number, address in enumerate(people, 1))
@@ -185,6 +186,23 @@ async def test_who_opts_out_while_the_mail_waits_gets_no_copy_at_the_next_try(sp
     assert spool.octets == 0
 
 
+async def test_nobody_is_told_of_it_though_the_mails_time_is_over(spool: Spool) -> None:
+    mail, carrier = mailed(people=[ANN, BOB]), Carrier()
+    settings: Any = SimpleNamespace(keyring=KEYRING, signers={})
+    prepared = partial(prepare, settings=settings, known=Knowing(refused=[ANN]))
+    lane = Lane("host.test", carrier, [""], 10, lambda: NOW)
+    delivery = Delivery("relay.test", [lane], Retry(60, 600, 6000), prepared, lambda: NOW + 7000)
+    await spool.accept(mail, True)
+    delivery.take(spool, mail)
+    while delivery._tasks:
+        await asyncio.wait(delivery._tasks)
+    await delivery.stop(1.0)
+    assert reached(carrier.copies) == [BOB]
+    assert spool.octets == 0
+    facts = [decode(octets) for _, octets in await spool.facts(1000)]
+    assert [status for status, _ in statuses(facts).values()] == ["suppressed", "sent"]
+
+
 # -- who does not exist ----------------------------------------------------------------------------------------------
 
 
@@ -211,6 +229,24 @@ async def test_who_wants_no_tracking_gets_the_mail_as_it_came(spool: Spool) -> N
     for address in (ANN, CAT):
         assert b"http://t.test/c/" in contents[address]
         assert b"http://t.test/o/" in contents[address]
+
+
+async def test_but_the_opt_out_link_stays_theirs(spool: Spool) -> None:
+    page = "<a href='{{ unsubscribe_url }}'>no</a><a href='https://shop.test/bye' data-track='opt-out'>bye</a>"
+    content = NEWSLETTER.replace(b"</p>", page.encode() + b"</p>")
+    copies, _ = await sent(spool, mailed(content, [ANN, BOB]), Knowing(untracked=[BOB]))
+    plain = next(copy.content for copy in copies if copy.targets[0].address == BOB)
+    (token,) = re.findall(rb"http://t\.test/u/([\w-]+)", plain)
+    assert KEYRING.open(OptOut, token.decode()).address == BOB
+    assert plain == content.replace(b"{{ unsubscribe_url }}", b"http://t.test/u/" + token)
+
+
+async def test_links_in_the_text_are_plain_too(spool: Spool) -> None:
+    content = NEWSLETTER.replace(b"text/html", b"text/plain").replace(BODY, b"See https://shop.test/ here\r\n")
+    copies, _ = await sent(spool, mailed(content, [ANN, BOB], text_tracking=True), Knowing(untracked=[BOB]))
+    contents = {copy.targets[0].address: copy.content for copy in copies}
+    assert contents[BOB] == content
+    assert b"http://t.test/c/" in contents[ANN]
 
 
 async def test_a_shared_copy_goes_apart_from_the_plain_one(spool: Spool) -> None:

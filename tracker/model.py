@@ -127,10 +127,14 @@ class Verdict:
     rules: int
 
 
+OPT_OUT_PAGE, MIRROR_PAGE = -1, -2
+"""Positions of what no one link leads to; apart, since a hit on the one is no repeat of a hit on the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open and -1 where it is
-    not known by which of the mail's links the reader came.
+    """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open, and
+    ``OPT_OUT_PAGE`` or ``MIRROR_PAGE`` where it is not known by which of the mail's links the reader came there.
     ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
     ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
 

@@ -39,6 +39,8 @@ class Retention:
                 await self.round()
             except StoreError as error:
                 log.warning("what is past its time cannot be dropped now", cause=repr(error.__cause__))
+            except Exception:
+                log.exception("what is past its time cannot be dropped")
             await asyncio.sleep(EVERY)
 
     async def round(self) -> dict[str, int]:

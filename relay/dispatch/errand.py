@@ -180,6 +180,7 @@ class Errand:
         if suppressed:
             log.info("suppressed", id=str(self.mail.id), recipients=len(suppressed))
             done = [Settled(ordinal, None, Said(250, "2.0.0", why, None, now)) for ordinal, why in suppressed.items()]
+            self._tried |= suppressed.keys()
             await self._note(done, suppressions(self.mail.id, suppressed, now), False)
         return [target for target in targets if target.ordinal not in suppressed]
 

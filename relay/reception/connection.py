@@ -189,13 +189,14 @@ class Connection(SMTP):
     async def _wait(self, reading: Awaitable[T]) -> T:
         """What the client sends next, within the limits of time."""
         limits, now = self.server.config.limits, self.loop.time()
-        seconds = limits.idle if self._deadline is None else min(limits.idle, max(0.0, self._deadline - now))
+        left = limits.idle if self._deadline is None else max(0.0, self._deadline - now)
         self._waiting = True
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(limits.idle, left)):
                 return await reading
         except TimeoutError:
-            raise Goodbye("421 4.4.2 You were silent for too long; please come back") from None
+            what = "You were silent for too long" if left >= limits.idle else "This mail took too long"
+            raise Goodbye(f"421 4.4.2 {what}; please come back") from None
         except (OSError, EOFError):
             raise Goodbye from None
         finally:

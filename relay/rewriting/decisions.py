@@ -165,7 +165,7 @@ class Decider:
         type, reason = self._type(sight, name)
         no_track = links.says_no_track(url)
         target = links.target_of(links.without_no_track(url) if no_track else url, sight.encoding)
-        plain = Way.PLAIN if opened != sight.url else None
+        plain = Way.PLAIN if names or opened != sight.url else None
         if sight.doubt is not None:
             return Decision(type, sight.doubt, None, target)
         if no_track:

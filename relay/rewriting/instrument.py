@@ -141,6 +141,13 @@ class _Candidate:
     end: int
     tag: tuple[int, int] | None
 
+    @property
+    def spot(self) -> Spot:
+        """Where it is changed. In a text, where lines cannot be broken, what stands open goes before what is only
+        tracked."""
+        tag, needed = self.tag or (self.start, self.start), self.tag is None and self.way is not Way.CLICK
+        return Spot(self.link.position, self.start, self.end, tag, needed)
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -370,7 +377,7 @@ class _Scanner:
     ) -> _Hole | None:
         """A leaf with holes for what changes in it, None where nothing does."""
         changing = {each.link.position: each for each in candidates if each.way is not None}
-        spots = [Spot(n, each.start, each.end, each.tag or (each.start, each.start)) for n, each in changing.items()]
+        spots = [each.spot for each in changing.values()]
         if pixel_at is not None:
             spots.append(Spot(0, pixel_at, pixel_at, (pixel_at, pixel_at)))
         sizes = partial(self._size, changing)

@@ -13,13 +13,15 @@ LIMIT = 998
 @dataclass(frozen=True, slots=True)
 class Growth:
     """A span that is going to be at most ``size`` octets long. ``tag`` is the span of the tag it stands in;
-    ``own`` the offsets inside the new text at which it may itself be broken (the pixel)."""
+    ``own`` the offsets inside the new text at which it may itself be broken (the pixel); ``needed``: what stands there
+    must not leave as it is, so that others of its line make room for it."""
 
     start: int
     end: int
     size: int
     tag: tuple[int, int]
     own: tuple[int, ...] = ()
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,17 @@ def fit(data: bytes, growths: Sequence[Growth], spaces: Spaces) -> Fit:
                     if inside:
                         own[n] = inside
                 break
-            gone = kept if came_long or culprit < 0 else [culprit]
+            gone = kept if came_long or culprit < 0 else [_least(growths, kept, culprit)]
             dropped.update(gone)
             kept = [n for n in kept if n not in dropped]
     return Fit(frozenset(dropped), tuple(breaks), own)
+
+
+def _least(growths: Sequence[Growth], kept: Sequence[int], culprit: int) -> int:
+    """Which growth goes for a culprit's sake: itself, or where it is needed, the last before it that is not."""
+    if not growths[culprit].needed:
+        return culprit
+    return next((n for n in reversed(kept) if n < culprit and not growths[n].needed), culprit)
 
 
 def _groups(data: bytes, growths: Sequence[Growth]) -> list[tuple[int, int, list[int]]]:

@@ -17,13 +17,14 @@ _PIXEL_SPACE = 4
 
 
 class Spot(NamedTuple):
-    """A span of the text and the ``number`` of what goes in its place; ``tag`` is the span of the tag around it. Number
-    0 is the pixel."""
+    """A span of the text and the ``number`` of what goes in its place; ``tag`` is the span of the tag around it;
+    ``needed``: where a line has not room for all, others of it stay as they are. Number 0 is the pixel."""
 
     number: int
     start: int
     end: int
     tag: tuple[int, int]
+    needed: bool = False
 
 
 Sizes = Callable[[int], int]
@@ -66,7 +67,7 @@ def _edit(spot: Spot, start: int, end: int) -> Edit:
 def _growth(spot: Spot, edit: Edit, size: int, charset: Charset) -> lines.Growth:
     width = 1 if charset.bytewise else len(charset.encode("aa")) // 2
     if spot.number:
-        return lines.Growth(edit.start, edit.end, size * width, spot.tag)
+        return lines.Growth(edit.start, edit.end, size * width, spot.tag, needed=spot.needed)
     own = (_PIXEL_SPACE, len(PIXEL_HEAD) + size + 1) if charset.bytewise else ()
     whole = (len(PIXEL_HEAD) + size + len(PIXEL_TAIL)) * width
     return lines.Growth(edit.start, edit.end, whole, (edit.start, edit.start), own)

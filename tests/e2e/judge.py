@@ -13,7 +13,11 @@ import lxml.html
 TRACKED = re.compile(r"""http://track\.test/c/([A-Za-z0-9_-]+)""")
 PIXEL = re.compile(r"""<img[ \r\n][^<>]*?src="http://track\.test/o/([A-Za-z0-9_-]+)\.gif"[^<>]*>""")
 RECEIVED = rb"Received: [^\r\n]*\r\n\t[^\r\n]*\r\n\t[^\r\n]*\r\n"
-NEVER_LEAVES = re.compile(rb"(?im)^(?:bcc|x-track-[a-z]+)[ \t]*:(?:[^\r\n]|\r\n[ \t])*\r\n")
+NEVER_LEAVES = re.compile(
+    rb"(?im)^(?:bcc|x-track-[a-z]+|x-mailgun-(?:track(?:-opens|-clicks)?|tag|variables)|x-pm-(?:trackopens|tracklinks|tag)"
+    rb"|x-pm-metadata-[^ \t:]+|x-smtpapi|x-mc-(?:track|tags|metadata)|x-msys-api|x-ses-message-tags)"
+    rb"[ \t]*:(?:[^\r\n]|\r\n[ \t])*\r\n"
+)
 
 
 @dataclass(frozen=True)

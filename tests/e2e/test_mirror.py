@@ -166,7 +166,7 @@ def test_pages_past_their_time_are_dropped(tmp_path):
     with tracepost(tmp_path, senders=SENDERS) as service:
         message = sent(service, mail("<p>here</p>", "old"))
     with tracepost(tmp_path, senders=SENDERS, tracker="retention: {mirror_pages: 1s}") as service:
-        eventually(lambda: b'"pages": 1' in (tmp_path / "log").read_bytes())
+        eventually(lambda: b'"mirror_pages": 1' in (tmp_path / "log").read_bytes())
         assert service.web.get(mirror(service, message)).status_code == 410
 
 

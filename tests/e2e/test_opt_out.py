@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import smtplib
 import subprocess
 import sys
@@ -112,6 +113,50 @@ def test_forged_links_are_not_found_and_no_link_is_logged(service):
     log = (service.folder / "log").read_text()
     assert path.removeprefix("/u/")[:40] not in log
     assert person not in log
+
+
+def test_the_links_that_the_mail_itself_holds(tmp_path):
+    """The placeholder and the List-Unsubscribe header of one copy lead to that reader's own page."""
+    senders = '- match: "*"\n  list_unsubscribe: true\n'
+    mail = receipt("placeholder").replace(b"</body>", b'<a href="{{ unsubscribe_url }}">no more</a></body>')
+    with tracepost(tmp_path, senders=senders) as service:
+        send(service, mail, ANN, BOB)
+        assert row(service, "placeholder", sent=2)
+        copies = [path.read_bytes() for path in (tmp_path / "data" / "sandbox").glob("*.eml")]
+        pages = {}
+        for copy in copies:
+            (in_header,) = re.findall(rb"List-Unsubscribe:\r\n <http://track\.test(/u/[\w-]+)>", copy)
+            (in_body,) = re.findall(rb'href="http://track\.test(/u/[\w-]+)"', copy)
+            shown = service.web.get(in_body.decode()).text
+            pages[ANN if ANN in shown else BOB] = in_header.decode()
+        assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in copies[0]
+        assert service.web.post(pages[BOB], data=ONE_CLICK).status_code == 200
+        assert row(service, "placeholder", opt_outs=1)
+        assert listed(service) == [(BOB, SENDER, "mail")]
+        suppressed_soon(service, BOB, "placed")
+        send(service, mail, ANN)
+
+
+def test_a_saved_type_holds_for_later_mail(tmp_path):
+    with tracepost(tmp_path) as service:
+        send(service, receipt("tracked"))
+        assert row(service, "tracked", sent=1)
+        saved = service.web.put("/api/v1/links", json={"url": "https://example.org/*", "type": "never"})
+        assert saved.status_code == 200
+
+        def untouched() -> bool:
+            id = f"saved-{next(TURNS)}"
+            send(service, receipt(id))
+            row(service, id, sent=1)
+            (link,) = service.web.get(f"/api/v1/messages/{row(service, id)['id']}/links").json()["items"]
+            return (link["type"], link["reason"], link["tracked"]) == ("never", "saved", False)
+
+        eventually(untouched)
+        (tmp_path / "mail.eml").write_bytes(receipt("preview"))
+        command = [sys.executable, "-m", "relay.cli", "preview", str(tmp_path / "mail.eml"), "-c"]
+        shown = subprocess.run([*command, str(tmp_path / "config.yaml")], capture_output=True, check=True, text=True)
+        assert "never" in shown.stdout
+        assert "[saved]" in shown.stdout
 
 
 # -- the list --------------------------------------------------------------------------------------------------------

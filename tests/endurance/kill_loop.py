@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.e2e.harness import eventually
 from tests.endurance.crowd import UNKNOWN, Arrived, Crowd, keys_of
-from tests.endurance.service import QUICK, Service, alive, at
+from tests.endurance.service import QUICK, Service, alive, at, identities
 from tests.fakes.smarthost import FakeSmarthost, Script
 
 CONNECTIONS = 6
@@ -89,10 +89,11 @@ async def kill_loop(case: Case, folder: Path) -> Case:
 
 async def _round(case: Case, service: Service, crowd: Crowd) -> float:
     """Kill, start anew what does not start by itself; seconds until mail is taken again."""
-    everybody = [service.pid, *service.children()]
     workers = service.workers()
     if not workers:  # the last one to be killed is being started anew at this moment
         workers = await asyncio.to_thread(eventually, service.workers)
+    everybody = [service.pid, *service.children()]
+    known = identities(everybody)
     victims = {
         "worker": [random.choice(workers)],
         "supervisor": [service.pid],
@@ -102,7 +103,7 @@ async def _round(case: Case, service: Service, crowd: Crowd) -> float:
     service.kill(*victims)
     since = time.monotonic()
     if service.pid in victims:
-        await asyncio.to_thread(eventually, lambda: not any(alive(pid) for pid in everybody), 40)
+        await asyncio.to_thread(eventually, lambda: not any(map(alive, known)), 40)
         since = time.monotonic()
         await asyncio.to_thread(service.start)
     return await crowd.served(since)

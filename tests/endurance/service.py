@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -29,7 +30,7 @@ class Service:
         self.smtp_port, self.http_port = free_port(), free_port()
         self._smarthost = smarthost
         self._by = by
-        self._family: set[int] = set()
+        self._family: set[Identity] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._config = folder / "config.yaml"
         self.web = httpx.Client(
@@ -63,7 +64,7 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
         await_ready(self.web, self._process, self.folder / "log", ready)
-        self._family |= {self.pid, *self.children()}
+        self._family |= identities([self.pid, *self.children()])
 
     @property
     def pid(self) -> int:
@@ -77,9 +78,9 @@ class Service:
 
     def children(self) -> list[int]:
         """The processes that the supervisor has at this moment."""
-        found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        self._family |= {int(each) for each in found}
-        return [int(each) for each in found]
+        found = [int(each) for each in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        self._family |= identities(found)
+        return found
 
     def workers(self) -> list[int]:
         """The relay processes: those that hold a file of the spool."""
@@ -110,7 +111,7 @@ class Service:
         """The exit code of the supervisor, once it and all the others have ended."""
         assert self._process is not None
         code = self._process.wait(seconds)
-        eventually(lambda: not any(alive(pid) for pid in self._family), seconds)
+        eventually(lambda: not any(map(alive, self._family)), seconds)
         self._family.clear()
         return code
 
@@ -148,7 +149,7 @@ class Service:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(40)
-        self.kill(*(pid for pid in self._family if alive(pid)))
+        self.kill(*(each.pid for each in self._family if alive(each)))
         self._process.wait(5)
 
 
@@ -168,12 +169,30 @@ def at(port: int, more: str = "") -> str:
     return f"{{host: 127.0.0.1, port: {port}, tls: none, timeout: 5s{more}}}"
 
 
-def alive(pid: int) -> bool:
-    """Whether a process still runs; one that nobody has buried yet does not."""
+class Identity(NamedTuple):
+    """A process: its number, which another one may have later, and when it began."""
+
+    pid: int
+    began: str
+
+
+def identities(pids: Iterable[int]) -> set[Identity]:
+    """The processes that have these numbers now."""
+    return {Identity(pid, fields[19]) for pid in pids if (fields := _fields(pid))}
+
+
+def alive(process: Identity) -> bool:
+    """Whether this very process still runs; one that nobody has buried yet does not."""
+    fields = _fields(process.pid)
+    return bool(fields) and fields[0] != "Z" and fields[19] == process.began
+
+
+def _fields(pid: int) -> list[str]:
+    """What /proc says of a process, from its state on; nothing where there is none."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return []
 
 
 def open_files(pid: int) -> list[str]:

@@ -342,7 +342,9 @@ async def test_a_transaction_has_an_end():
         for _ in range(8):
             writer.write(b"x")
             await asyncio.sleep(0.1)
-        assert codes(await asyncio.wait_for(reader.read(), 5))[-1] == "421 4.4.2"
+        said = await asyncio.wait_for(reader.read(), 5)
+        assert codes(said)[-1] == "421 4.4.2"
+        assert b"This mail took too long" in said
 
 
 async def test_connections_are_limited_by_address():

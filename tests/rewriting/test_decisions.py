@@ -217,6 +217,24 @@ def test_they_are_filled_in_with_clicks_off_too_but_never_in_a_link_typed_never(
     assert only(PERSONAL_HREF, "data-track=never")[1] == PERSONAL_HREF
 
 
+@pytest.mark.parametrize("spelling", ["{{recipient.email}}", "{{ recipient.email }}"])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("x", {"click_tracking": False}), ("https://x.test/", {"skip_visible": True}), ("x", {"longest_address": 2000})],
+)
+def test_they_are_filled_in_in_a_link_that_is_not_tracked_with_or_without_inner_spaces(spelling, text, wanted):
+    link, left = only(f"https://x.test/?u={spelling}", text=text, **wanted)
+    assert (left, link.tracked) == ("https://x.test/?u=ann%2Bx%40example.net", False)
+
+
+@pytest.mark.parametrize("spelling", ["{{unsubscribe_url}}", "{{ unsubscribe_url }}", "%unsubscribe_url%"])
+def test_an_opt_out_link_inside_another_url_is_filled_in_with_or_without_inner_spaces(spelling):
+    link, left = only(f"https://x.test/?u={spelling}")
+    assert left == only("https://x.test/?u={{ unsubscribe_url }}")[1]
+    assert "{{" not in left
+    assert link.type == "opt_out"
+
+
 def test_a_target_that_is_not_ascii_keeps_its_placeholders():
     _, left = only("https://bücher.test/ä/{{ recipient.email }}?ü={{ metadata.order }}")
     assert left == "C1[https://xn--bcher-kva.test/%C3%A4/ann%2Bx%40example.net?%C3%BC=A%267%2F8]"

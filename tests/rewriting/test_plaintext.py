@@ -106,6 +106,13 @@ def test_a_line_that_would_grow_too_long_keeps_its_url():
 # -- what is changed without text tracking ---------------------------------------------------------------------------
 
 
+def test_a_placeholder_finds_room_on_a_line_before_links_that_are_only_tracked():
+    links, out = seen(" ".join(f"http://x.test/{n}" for n in range(20)) + " {{ unsubscribe_url }}\r\n")
+    assert links[-1].reason == "placeholder"
+    assert {link.reason for link in links[:-1]} == {"default", "line_too_long"}
+    assert "{{" not in out
+
+
 def test_without_text_tracking_only_what_must_not_leave_is_changed():
     text = (
         "http://x.test/a {{ unsubscribe_url }} <{{mirror_url}}> https+notrack://x.test/b\r\n"

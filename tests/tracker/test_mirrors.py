@@ -105,6 +105,18 @@ async def test_an_open_is_no_repeat_of_a_view(tmp_path: Path) -> None:
         assert await seen(t) == (2, 0, 0, 2)
 
 
+async def test_a_view_is_no_repeat_of_a_look_at_the_opt_out_page(tmp_path: Path) -> None:
+    async with tracker(tmp_path) as t:
+        t.recorder.record(accepted(MESSAGE), page())
+        await t.settle()
+        for recipient in (1, None):
+            opt_out = OptOut(MESSAGE, recipient, "news@example.com", "person1@example.net")
+            await t.client.get(f"/u/{KEYRING.seal(opt_out)}", headers=AGENT)
+            await t.client.get(path(recipient), headers=AGENT)
+        assert await seen(t) == (2, 0, 0, 0)
+        assert (await t.api(f"/messages/{MESSAGE}"))["opt_out_clicks"] == 2
+
+
 async def test_the_one_copy_of_all_is_shown_too_and_names_nobody(tmp_path: Path) -> None:
     async with tracker(tmp_path) as t:
         t.recorder.record(accepted(MESSAGE, attributed=False), page())

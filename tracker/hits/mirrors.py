@@ -15,7 +15,7 @@ from tracker.hits.public import Headers, answer, not_found
 from tracker.hits.recorder import Recorder
 from tracker.hits.witness import Receive, Scope, Send, Witness
 from tracker.mirror import Viewer, fill, unpack
-from tracker.model import Clock, LinkType
+from tracker.model import MIRROR_PAGE, Clock, LinkType
 from tracker.store.base import Store
 from tracker.tokens import Keyring, Mirror
 
@@ -82,7 +82,7 @@ class MirrorPages:
             await answer(send, method, 410, _HEADERS, _GONE)
             return
         # by which of the mail's links the reader came is not in the token
-        about = (claim.message, claim.recipient, "click", -1, None, LinkType.MIRROR)
+        about = (claim.message, claim.recipient, "click", MIRROR_PAGE, None, LinkType.MIRROR)
         await self._recorder.hit(self._witness.hit(scope, *about))
         await answer(send, method, 200, _HEADERS, page)
 

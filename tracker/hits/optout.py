@@ -22,7 +22,7 @@ from tracker.hits.languages import Catalogue, Language
 from tracker.hits.public import Headers, answer, not_found
 from tracker.hits.recorder import Recorder
 from tracker.hits.witness import Receive, Scope, Send, Witness
-from tracker.model import Clock, LinkType, OptedIn, OptedOut, SuppressionKind, new_id
+from tracker.model import OPT_OUT_PAGE, Clock, LinkType, OptedIn, OptedOut, SuppressionKind, new_id
 from tracker.tokens import Keyring, OptOut
 
 Onward = Callable[[str], str | None]
@@ -97,7 +97,7 @@ class OptOutPage:
         elif method == "POST":
             await self._post(scope, receive, send, claim)
         else:
-            about = (claim.message, claim.recipient, "click", -1, None, LinkType.OPT_OUT)
+            about = (claim.message, claim.recipient, "click", OPT_OUT_PAGE, None, LinkType.OPT_OUT)
             await self._recorder.hit(self._witness.hit(scope, *about))
             await self._page(scope, send, claim, "ask")
 
