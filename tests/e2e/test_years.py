@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.harness import eventually
 from tests.e2e.test_main_job import BROWSER, newsletter, tracked_paths
-from tests.endurance.service import Service, alive, running
+from tests.endurance.service import Service, alive, identities, running
 from tracker.tokens import KEY_BYTES, format_key
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "tracker" / "golden_tokens.json").read_text("utf-8"))
@@ -133,8 +133,9 @@ def test_the_tracker_dies_and_the_service_is_started_anew_while_the_store_is_awa
     with away(service.data / "tracepost.db"):
         visits.click(5)
         tracker = service.tracker()
+        (this_one,) = identities([tracker])
         service.kill(tracker)
-        eventually(lambda: not alive(tracker))
+        eventually(lambda: not alive(this_one))
         eventually(lambda: reachable(service))
         visits.click(5)
         service.stop()
