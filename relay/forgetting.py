@@ -121,7 +121,11 @@ def _erase(data_dir: Path, store: Store, address: str) -> Forgotten:
         _from_outbox(path, store, redactor, always=True)
     for path in held.files(data_dir / spools.FOLDER):
         _from_outbox(path, store, redactor, always=False)
-    return Forgotten(store.forget(address), len(waiting))
+    messages = store.forget(address)
+    # What the store could not take meanwhile has gone to the journal.
+    for path in held.files(data_dir / journal.FOLDER):
+        _from_outbox(path, store, redactor, always=True)
+    return Forgotten(messages, len(waiting))
 
 
 def _from_outbox(path: Path, store: Store, redactor: Redactor, always: bool) -> None:

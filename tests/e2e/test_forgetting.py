@@ -94,6 +94,7 @@ def test_no_octet_of_her_address_stays_in_any_file(tmp_path):
         opt_out = opting.link(service, "m0", ANN)
         assert service.web.post(opt_out, data=opting.ONE_CLICK).status_code == 200
         eventually(lambda: counts(service)["<m0@example.com>"][-2] == 1)
+        eventually(lambda: service.settled() and service.metric("journal_facts") == 0)
         before, places = counts(service), held(tmp_path / "data")
         assert {Path(place).parts[0].partition(".")[0] for place in places} >= {"tracepost", "sandbox", "spool"}
 

@@ -164,9 +164,10 @@ class _Dialogue:
         if script.act == "hang":
             await asyncio.sleep(3600)
         if script.act == "trickle":
-            for octet in usual + b"\r\n":
+            for octet in usual + b"\r":
                 self.writer.write(bytes([octet]))
                 await asyncio.sleep(script.pace)
+            self.writer.write(b"\n")  # after it comes what belongs to the next step, such as TLS
             return usual
         reply = script.act.encode("utf-8", "surrogateescape")
         await self.write(reply)
