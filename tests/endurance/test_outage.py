@@ -87,7 +87,8 @@ async def test_a_long_queue(count, tmp_path):
             order = [int(each.content.split(b"Message-ID: <q")[1].split(b"@")[0]) for each in host.messages]
             ranks = {int(each.name[1:]): rank for rank, each in enumerate(mails)}
             late = [abs(place - ranks[number]) for place, number in enumerate(order)]
-            assert max(late) < 500  # oldest first, as far as two processes and what is in hand allow
+            # oldest first, as far as two processes that are not equally fast allow
+            assert max(late) < max(300, count // 10)
             found = Arrived().take(host.messages)
             assert (found.keys, found.duplicates) == (keys_of(mails), 0)
             sent = {"recipients": len(mails), "sent": len(mails)}
