@@ -289,12 +289,7 @@ def test_filters(store: SqliteStore) -> None:
 
 def test_migrating_twice_and_by_two_at_once_is_safe(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
-    stores = [SqliteStore(path) for _ in range(6)]
-    threads = [threading.Thread(target=store.open) for store in stores]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    stores = opened_at_once(path, 6)
     message = accepted()
     for store in stores:
         store.migrate()
@@ -302,6 +297,23 @@ def test_migrating_twice_and_by_two_at_once_is_safe(tmp_path: Path) -> None:
     assert row(stores[0], message.id)["recipients"] == 2
     for store in stores:
         store.close()
+
+
+def opened_at_once(path: Path, count: int) -> list[SqliteStore]:
+    stores = [SqliteStore(path) for _ in range(count)]
+    threads = [threading.Thread(target=store.open) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return stores
+
+
+def test_a_file_made_by_many_at_once_meets_none_of_them_with_a_lock(tmp_path: Path) -> None:
+    # An error in a thread fails the test; about one round in fifteen met one when nobody waited.
+    for turn in range(40):
+        for store in opened_at_once(tmp_path / f"{turn}.sqlite", 8):
+            store.close()
 
 
 def test_two_writers_on_one_file_lose_nothing(tmp_path: Path) -> None:

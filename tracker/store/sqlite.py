@@ -221,7 +221,7 @@ class SqliteStore:
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
             )
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(connection)
             # NORMAL would lose the last commits with the power; an answer promises that the hit is kept.
             connection.execute("PRAGMA synchronous = FULL")
             # What is dropped or forgotten must not go on standing in pages that nothing uses.
@@ -231,6 +231,19 @@ class SqliteStore:
                 connection.close()
             raise
         return connection  # type: ignore[no-any-return]
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Write ahead. SQLite does not wait for a lock here as it does elsewhere, so two that make the file together
+        would meet one of them with an error."""
+        ends = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                    raise
+            time.sleep(0.01)
 
     def _identity(self) -> tuple[int, int] | None:
         """Which file stands at ``path`` now; a connection goes on with one that was removed, and loses all."""
