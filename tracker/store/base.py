@@ -15,17 +15,27 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class MessageFilter:
     """Which messages; None lets all pass. Times in seconds since the epoch, ``since`` inclusive, ``until`` exclusive.
-    ``status`` is a recipient's status that at least one recipient has (also ``delivered``)."""
+    ``mailing_key`` is the id of a mailing (``tracker.mailing``); ``status`` a recipient's status that at least one
+    recipient has (also ``delivered``)."""
 
     sender: str | None = None
     tag: str | None = None
     mailing: str | None = None
+    mailing_key: str | None = None
     message_id: str | None = None
     recipient: str | None = None
     status: str | None = None
     q: str | None = None
     since: float | None = None
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """Which mail a report is about; None lets all pass."""
+
+    sender: str | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,46 @@ class Lists(Protocol):
 
     def link_type_changes(self, after: int, limit: int) -> Changes[LinkTypeChange]:
         """What changed in the saved types."""
+
+
+COLUMNS = (
+    *("messages", "targeted", "suppressed", "sent", "delivered", "bounced", "bounced_later", "errors", "complaints"),
+    *("open_tracked", "click_tracked", "attributed_open_tracked", "attributed_click_tracked"),
+    *("opens", "unique_opens", "machine_opens", "clicks", "unique_clicks", "machine_clicks", "both"),
+    *("opt_outs", "opt_out_clicks", "mirror_views"),
+)
+"""What is counted. ``attributed_*``: the part of ``*_tracked`` whose hits name a recipient, which uniques can be told
+of; ``both``: recipients of a message who opened and clicked."""
+
+DIMENSIONS = ("url", "path", "label", "domain", "reason", "device", "system", "client", "tag")
+"""By what counts can be broken down."""
+
+
+class Numbers(Protocol):
+    """Sums over many messages, exact for any instants (seconds since the epoch; ``since`` inclusive, ``until``
+    exclusive), never behind the events. Every method raises StoreError where the store cannot be reached now."""
+
+    def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
+        """Every column's sum over the events of a period, with ``cohort`` over all events so far of the mail accepted
+        in it; and ``pending``, of the mail accepted in it."""
+
+    def series(self, wanted: ReportFilter, bounds: Sequence[float]) -> list[Row]:
+        """``totals`` of each interval between neighbouring bounds."""
+
+    def breakdown(
+        self, wanted: ReportFilter, dimension: str, since: float, until: float, by: Sequence[str], limit: int
+    ) -> list[Row]:
+        """The values of a dimension in a period, as ``value``, with every column's sum: the largest first by the sum of
+        the columns in ``by``, then by value."""
+
+    def mailings(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
+        """Mailings, newest first by their first message. Raises ValueError for a bad cursor."""
+
+    def mailing(self, id: str) -> Row | None:
+        """One mailing by id."""
+
+    def mailing_links(self, id: str, limit: int, after: str | None = None) -> Page:
+        """A mailing's links by position, each with its sums. Raises ValueError for a bad cursor."""
 
 
 class Store(Lists, Protocol):

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from sqlite_utils import Database
 
+from tracker.store.base import COLUMNS
+
 COUNTERS = (
     "opens",
     "unique_opens",
@@ -113,7 +115,54 @@ def _personal(db: Database) -> None:
     db.conn.execute("CREATE TABLE forgotten (mark BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal)
+def _numbers(db: Database) -> None:
+    """Counters by time, by mailing and by what is counted. ``events.counts`` holds what an event contributes to them
+    now, ``events.alone`` the verdict on a hit by itself where its neighbours changed it, ``events.client`` who asked as
+    counters are filed by it. ``moves`` hold differences that are not in the counters yet. Messages from before wait to
+    be counted with ``counted`` 0."""
+    zeros = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in COLUMNS)
+    links = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in ("clicks", "unique_clicks", "machine_clicks"))
+    added = {
+        "events": ("counts TEXT", "alone TEXT", "client TEXT"),
+        "messages": (
+            *("mailing_key TEXT", "links INTEGER", "tracked_links INTEGER", "counted INTEGER NOT NULL DEFAULT 0"),
+            *(f"{name} INTEGER NOT NULL DEFAULT 0" for name in ("targeted", "open_tracked", "click_tracked", "both")),
+        ),
+        "recipients": (
+            *("domain TEXT", "hit_at REAL", "click_at REAL"),
+            *("sent_at REAL", "bounced_at REAL", "error_at REAL", "suppressed_at REAL"),
+        ),
+        "touches": ("first_at REAL",),
+        "opt_outs": ("event TEXT",),
+    }
+    for table, columns in added.items():
+        for column in columns:
+            db.conn.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    db.conn.execute("CREATE TABLE moves (id TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID")
+    db.conn.execute(
+        "CREATE TABLE counts (sender TEXT, tag TEXT, cohort INTEGER, dimension TEXT, span TEXT, start INTEGER,"
+        f" value TEXT, {zeros}, PRIMARY KEY (sender, tag, cohort, dimension, span, start, value)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        "CREATE TABLE mailings (sender TEXT, id TEXT, mailing TEXT, tag TEXT, first_accepted_at REAL NOT NULL,"
+        " last_accepted_at REAL NOT NULL, instrumented INTEGER NOT NULL DEFAULT 0,"
+        f" attributed INTEGER NOT NULL DEFAULT 0, {zeros}, PRIMARY KEY (sender, id)) WITHOUT ROWID"
+    )
+    db.conn.execute(
+        f"CREATE TABLE mailing_links (sender TEXT, mailing TEXT, position INTEGER, {links},"
+        " PRIMARY KEY (sender, mailing, position)) WITHOUT ROWID"
+    )
+    for name, what in (
+        ("events_at", "events (at) WHERE counts IS NOT NULL"),
+        ("messages_mailing_key", "messages (mailing_key, id) WHERE mailing_key IS NOT NULL"),
+        ("messages_uncounted", "messages (id) WHERE NOT counted"),
+        ("mailings_id", "mailings (id)"),
+        ("mailings_first", "mailings (first_accepted_at, id)"),
+    ):
+        db.conn.execute(f"CREATE INDEX {name} ON {what}")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _numbers)
 """One function a version, in order; a step that was released is never changed."""
 
 

@@ -64,7 +64,7 @@ def _message_row(row: dict[str, Any]) -> dict[str, Any]:
 def messages(db: sqlite3.Connection, wanted: MessageFilter, limit: int, after: str | None) -> Page:
     """Newest first by id, which holds the time: an order that new messages never disturb."""
     where, values = ["1"], list[Any]()
-    for column in ("sender", "tag", "mailing"):
+    for column in ("sender", "tag", "mailing", "mailing_key"):
         if (value := getattr(wanted, column)) is not None:
             where.append(f"{column} = ?")
             values.append(value)

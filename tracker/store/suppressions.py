@@ -170,5 +170,7 @@ def _count(db: sqlite3.Connection, key: bytes, fact: OptedOut | OptedIn, out: bo
     ).fetchone() or (None, 0)
     if not counts or (at is not None and (fact.at < at or (fact.at == at and not out))):
         return
-    db.execute("INSERT OR REPLACE INTO opt_outs VALUES (?, ?, ?, ?)", [message, who, fact.at, out])
+    db.execute(
+        "INSERT OR REPLACE INTO opt_outs (message, who, at, standing) VALUES (?,?,?,?)", [message, who, fact.at, out]
+    )
     db.execute("UPDATE messages SET opt_outs = opt_outs + ? WHERE id = ?", [int(out) - before, message])
