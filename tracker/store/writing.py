@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tracker.hits.classify import as_repeat, classify
+from tracker.hits.classify import classify
+from tracker.hits.judging import as_repeat
 from tracker.model import (
     Accepted,
     Fact,
@@ -251,7 +252,7 @@ def event_type(hit: Hit) -> str:
 
 
 def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
-    signals = json.dumps({"method": hit.method, **hit.headers})
+    signals = json.dumps({"method": hit.method, **hit.headers, "rule": verdict.rule})
     position = hit.position if hit.position >= 0 else None
     what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
     judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
