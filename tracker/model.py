@@ -119,12 +119,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Who made a hit, of what kind, and why in a few words; ``rules`` is the version of the rules that judged."""
+    """Who made a hit, of what kind, and why in a few words; ``rules`` is the version of the rules that judged, ``rule``
+    the name of the one that applied to the request by itself."""
 
     cls: HitClass
     kind: str
     reason: str
     rules: int
+    rule: str = ""
 
 
 OPT_OUT_PAGE, MIRROR_PAGE = -1, -2

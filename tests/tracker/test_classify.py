@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.tracker.facts import BROWSER, hit
-from tracker.hits.classify import RULES_VERSION, as_repeat, classify, is_crawler
+from tracker.hits.classify import RULES_VERSION, alone, classify, is_crawler
 from tracker.model import HitClass, new_id
 
 MESSAGE = new_id()
@@ -52,7 +53,7 @@ IMAGE_PROXIES = [
 MACHINES = {
     "Mozilla/5.0": "privacy_proxy",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135"
-    " Safari/537.36 Edge/12.246 Mozilla/5.0": "delivery_fetch",
+    " Safari/537.36 Edge/12.246 Mozilla/5.0": "prefetch",
     "": "scanner",
     "BarracudaCentral": "scanner",
     "Mozilla/5.0 (compatible; Proofpoint URL Defense)": "scanner",
@@ -124,13 +125,12 @@ def test_early_is_no_proof() -> None:
     assert classify(hit(MESSAGE, at=0.0)) == classify(hit(MESSAGE, at=1e10))
 
 
-def test_a_repeat_keeps_its_class() -> None:
+def test_what_a_hit_showed_by_itself_is_known_by_its_rule() -> None:
     verdict = classify(hit(MESSAGE))
-    assert as_repeat(verdict, 100.0, None) == verdict
-    assert as_repeat(verdict, 100.0, 89.9) == verdict
-    for counted_at in (90.0, 100.0, 105.0):
-        again = as_repeat(verdict, 100.0, counted_at)
-        assert (again.cls, again.kind) == (HitClass.HUMAN, "repeat")
+    repeat = replace(verdict, kind="repeat", reason="again within 10 s (browser)")
+    assert alone(verdict.rule, repeat) == verdict
+    assert alone(None, repeat).kind == "browser"
+    assert alone("of a later version", verdict) == verdict
 
 
 def test_verdicts_on_agents_are_remembered_within_bounds() -> None:

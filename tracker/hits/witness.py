@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tracker.hits.classify import SIGNAL_HEADERS, as_repeat, classify
+from tracker.hits.classify import SIGNAL_HEADERS, classify
+from tracker.hits.judging import as_repeat
 from tracker.hits.privacy import client_address, keep_address, keep_agent
 from tracker.model import Clock, Hit, LinkType, new_id
 from tracker.redaction import without_addresses

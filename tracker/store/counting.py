@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tracker.hits.classify import as_repeat, classify
+from tracker.hits.classify import classify
+from tracker.hits.judging import as_repeat
 from tracker.model import Hit, HitClass, LinkType, Verdict
 from tracker.store import timeline
 from tracker.store.tables import Deltas, add, page_of, select
@@ -87,7 +88,7 @@ def event_type(hit: Hit) -> str:
 
 
 def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
-    signals = json.dumps({"method": hit.method, **hit.headers})
+    signals = json.dumps({"method": hit.method, **hit.headers, "rule": verdict.rule})
     position = hit.position if hit.position >= 0 else None
     what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
     judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
