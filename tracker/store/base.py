@@ -26,6 +26,15 @@ class MessageFilter:
     q: str | None = None
     since: float | None = None
     until: float | None = None
+    mailing_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """What a report is of; None lets all pass."""
+
+    sender: str | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,24 @@ class Lists(Protocol):
 
     def link_type_changes(self, after: int, limit: int) -> Changes[LinkTypeChange]:
         """What changed in the saved types."""
+
+
+class Numbers(Protocol):
+    """What was counted, over any period [since, until) in seconds since the epoch. Every method raises StoreError where
+    the store cannot be reached now."""
+
+    def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
+        """Sums of every column over what happened in a period, or with ``cohort`` over all that came of the mail that
+        was accepted in it; 0 where there is nothing; and ``pending``, that of the mail accepted in it."""
+
+    def series(self, wanted: ReportFilter, bounds: Sequence[float]) -> list[Row]:
+        """The totals of each interval between neighbouring bounds, by the time of what happened."""
+
+    def breakdown(
+        self, wanted: ReportFilter, dimension: str, since: float, until: float, by: Sequence[str], limit: int
+    ) -> list[Row]:
+        """Values of a dimension as ``value`` with their sums, the largest first by the sum of the columns in ``by``,
+        then by value."""
 
 
 class Store(Lists, Protocol):
