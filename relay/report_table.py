@@ -12,6 +12,7 @@ from tracker.reading.reports import CLIENTS, LINKS
 
 WIDTH = 80
 _SHOWN = 10
+_WIDE = 10
 
 _TOTALS = (
     ("messages", None, "accepted from apps"),
@@ -35,15 +36,10 @@ _TOTALS = (
     ("mirror_views", None, "views of web copies"),
     ("complaints", "complaint", "reported as spam"),
 )
-_SERIES = ("delivered", "bounced", "opens", "unique_opens", "clicks", "unique_clicks", "machine_clicks")
-_SHORT = {
-    "unique_opens": "u.opens",
-    "unique_clicks": "u.clicks",
-    "machine_opens": "m.opens",
-    "machine_clicks": "m.clicks",
-}
+_SERIES = ("delivered", "bounced", "opens", "unique_opens", "clicks", "unique_clicks")
+_OF_A_NAME = ("delivered", "bounced", "opens", "clicks")
+_SHORT = {"unique_opens": "u.opens", "unique_clicks": "u.clicks", "machine_clicks": "m.clicks"}
 _CLICKS = ("clicks", "unique_clicks", "machine_clicks")
-_OUTCOMES = ("delivered", "bounced", "opens", "unique_opens", "clicks", "unique_clicks")
 
 
 def as_table(report: Mapping[str, Any]) -> str:
@@ -57,20 +53,20 @@ def _lines(report: Mapping[str, Any], zone: ZoneInfo) -> Iterator[str]:
     yield from (fit(f"{name.capitalize()}: {report[name]}", WIDTH) for name in ("sender", "tag") if report[name])
     yield from _totals(report)
     name, form = ("hour", "%Y-%m-%d %H:%M") if report["kind"] == "live" else ("day", "%Y-%m-%d")
-    yield from _head(f"By the {name}", _SERIES, 8, name)
+    yield from _head(f"By the {name}", _SERIES, name)
     for row in report["series"]:
         begun = datetime.fromisoformat(row["start"]).astimezone(zone)
-        yield _numbers(row, _SERIES, 8) + f"  {begun.strftime(form)}"
+        yield _numbers(row, _SERIES) + f"  {begun.strftime(form)}"
     for dimension, place in LINKS.items():
         yield from _top(f"Links by {dimension}", report["top_links"][place], _CLICKS, dimension)
-    yield from _top("Recipient domains", report["recipient_domains"], _OUTCOMES, "domain")
+    yield from _top("Recipient domains", report["recipient_domains"], _OF_A_NAME, "domain")
     reasons = [{**row, "reason": f"{row['class']} {row['code']}"} for row in report["bounce_reasons"]]
     yield from _top("Bounce reasons", reasons, ("bounced",), "reason")
     for place in CLIENTS.values():
         yield from _top(
             place.replace("_", " ").capitalize() + "s", report["clients"][place], ("opens", "clicks"), "name"
         )
-    yield from _top("Tags", report["tags"], _OUTCOMES, "tag")
+    yield from _top("Tags", report["tags"], _OF_A_NAME, "tag")
     yield ""
     yield "u. recipients who did, m. by machines, - not known or nothing to be a part of."
     yield "Counts are of what happened in the period; rates are of the mail accepted in it."
@@ -89,27 +85,26 @@ def _totals(report: Mapping[str, Any]) -> Iterator[str]:
 def _top(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], value: str) -> Iterator[str]:
     if not rows:
         return
-    width = 10
-    yield from _head(title, columns, width, value)
-    left = WIDTH - width * len(columns) - 2
+    yield from _head(title, columns, value)
+    left = WIDTH - _WIDE * len(columns) - 2
     for row in rows[:_SHOWN]:
-        yield f"{_numbers(row, columns, width)}  {fit(str(row[value]) or '(none)', left)}"
+        yield f"{_numbers(row, columns)}  {fit(str(row[value]) or '(none)', left)}"
     if len(rows) > _SHOWN:
-        yield " " * (width * len(columns) + 2) + f"and {len(rows) - _SHOWN} more"
+        yield " " * (_WIDE * len(columns) + 2) + f"and {len(rows) - _SHOWN} more"
 
 
-def _head(title: str, columns: Iterable[str], width: int, value: str) -> Iterator[str]:
+def _head(title: str, columns: Iterable[str], value: str) -> Iterator[str]:
     yield ""
     yield title
-    yield "".join(f"{_SHORT.get(name, name):>{width}}" for name in columns) + f"  {value}"
+    yield "".join(f"{_SHORT.get(name, name):>{_WIDE}}" for name in columns) + f"  {value}"
 
 
-def _numbers(row: Mapping[str, Any], columns: Iterable[str], width: int) -> str:
-    return "".join(f"{_number(row[name]):>{width}}" for name in columns)
+def _numbers(row: Mapping[str, Any], columns: Iterable[str]) -> str:
+    return "".join(f"{_number(row[name]):>{_WIDE}}" for name in columns)
 
 
 def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value}"
+    return "-" if value is None else f"{value:,}"
 
 
 def _percent(rate: float | None) -> str:
