@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from uuid import UUID
 
 DEFAULT_LIMIT, MOST = 100, 1000
@@ -63,7 +63,23 @@ def instant(params: Mapping[str, str], name: str, zone: tzinfo) -> float | None:
             return datetime.fromisoformat(f"{match[1]}T{match[2]}{offset}").timestamp()
     except (ValueError, OverflowError):
         pass
-    raise BadRequest(
+    raise _bad_time(name)
+
+
+def end(params: Mapping[str, str], name: str, zone: tzinfo) -> float | None:
+    """The time before which something ends: as ``instant`` reads it, but a bare date's day still belongs to it.
+    Raises BadRequest."""
+    text = params.get(name)
+    if text is None or not _DAY.fullmatch(text):
+        return instant(params, name, zone)
+    try:
+        return (datetime.fromisoformat(text) + timedelta(days=1)).replace(tzinfo=zone).timestamp()
+    except (ValueError, OverflowError):
+        raise _bad_time(name) from None
+
+
+def _bad_time(name: str) -> BadRequest:
+    return BadRequest(
         f"Give a date (2026-01-31) or an RFC 3339 time with its offset (2026-01-31T09:00:00Z) as {name!r}."
     )
 
