@@ -113,7 +113,12 @@ def _personal(db: Database) -> None:
     db.conn.execute("CREATE TABLE forgotten (mark BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal)
+def _ended_sessions(db: Database) -> None:
+    """Sessions of the dashboard that were ended before their time."""
+    db.conn.execute("CREATE TABLE ended_sessions (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _ended_sessions)
 """One function a version, in order; a step that was released is never changed."""
 
 
