@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -23,9 +23,13 @@ from tracker.ops import Readiness
 from tracker.reading.answers import problem
 from tracker.reading.api import Api
 from tracker.reading.auth import Gate
+from tracker.reading.frame import Frame, Part
 from tracker.reading.link_pages import LinkPages
-from tracker.reading.pages import Pages
+from tracker.reading.message_list import MessageList
+from tracker.reading.message_page import MessagePage
 from tracker.reading.people import Forget, Forgotten, PeopleApi
+from tracker.reading.sessions import Sessions
+from tracker.reading.sign_in import SignIn
 from tracker.reading.suppression_pages import SuppressionPages
 from tracker.reading.suppressions import SuppressionApi
 from tracker.store.base import Store
@@ -95,16 +99,27 @@ def _private(
     forget: Forget | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
-    pages = Pages(config, store, gate, clock, sample)
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
         *SuppressionApi(store, gate).routes(),
         *PeopleApi(gate, forget or (lambda address: Forgotten(store.forget(address)))).routes(),
-        *pages.routes(),
-        *SuppressionPages(pages, store).routes(),
-        *LinkPages(pages, store).routes(),
+        *_dashboard(config, store, clock, gate, sample),
     ]
+
+
+def _dashboard(
+    config: TrackerConfig, store: Store, clock: Clock, gate: Gate, sample: str | None
+) -> Sequence[BaseRoute]:
+    frame = Frame(config, Sessions(gate, store), clock)
+    parts: list[Part] = [
+        SignIn(config, frame, gate),
+        MessageList(frame, store, sample),
+        MessagePage(frame, store),
+        LinkPages(frame, store),
+        SuppressionPages(frame, store),
+    ]
+    return frame.routes(parts)
 
 
 def _starlette(routes: list[BaseRoute]) -> Starlette:

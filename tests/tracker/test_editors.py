@@ -29,7 +29,7 @@ async def t(tmp_path: Path) -> AsyncIterator[Tracker]:
 
 
 async def token(t: Tracker) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', (await t.client.get("/")).text)
+    found = re.search(r'name="csrf" value="([^"]+)"', (await t.client.get("/messages")).text)
     assert found
     return found[1]
 
@@ -55,7 +55,7 @@ async def filled(t: Tracker, path: str, action: str, number: int = 0, **fields: 
 @pytest.mark.parametrize("path", ["/suppressions", "/links", "/suppressions.csv"])
 async def test_strangers_are_sent_to_sign_in(tmp_path: Path, path: str) -> None:
     async with tracker(tmp_path) as t:
-        assert (await t.client.get(path)).headers["location"] == "/login"
+        assert (await t.client.get(path)).headers["location"].startswith("/login")
 
 
 @pytest.mark.parametrize("path", FORMS)
@@ -66,7 +66,7 @@ async def test_a_form_from_elsewhere_changes_nothing(t: Tracker, path: str) -> N
         answer = await t.client.post(path, data=fields)
         assert answer.status_code == 403
     t.client.cookies.clear()
-    assert (await t.client.post(path, data=fields)).headers["location"] == "/login"
+    assert (await t.client.post(path, data=fields)).headers["location"].startswith("/login")
     assert (listed(t), t.store.link_types()) == ([(ANN, None, "mail", "")], [])
 
 

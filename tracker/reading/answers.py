@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
@@ -132,7 +132,9 @@ async def read_page(select: Select, limit: int, after: str | None) -> Page:
         raise params.bad_cursor() from None
 
 
-async def whole_list(select: Select, columns: Sequence[str], name: str) -> Response:
+async def whole_list(
+    select: Select, columns: Sequence[str], name: str, shaped: Callable[[Row], Mapping[str, Any]] | None = None
+) -> Response:
     """All of a list as CSV, whatever its length."""
     # The first page is read before the answer begins, so that its errors still have a status.
     first = await read_page(select, _BATCH, None)
@@ -140,7 +142,8 @@ async def whole_list(select: Select, columns: Sequence[str], name: str) -> Respo
     async def lines() -> AsyncIterator[bytes]:
         page, header = first, True
         while True:
-            yield shapes.to_csv([shapes.shape(row, columns) for row in page.rows], columns, header)
+            rows = [shaped(row) if shaped else shapes.shape(row, columns) for row in page.rows]
+            yield shapes.to_csv(rows, columns, header)
             if page.next is None:
                 return
             page, header = await run_in_threadpool(select, _BATCH, page.next), False

@@ -7,15 +7,13 @@ from functools import partial
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.model import LinkType
 from tracker.reading import entries, params
 from tracker.reading.answers import read_page
-from tracker.reading.auth import Session
-from tracker.reading.pages import ROWS, Pages, posted, see_other, signed_in
+from tracker.reading.frame import ROWS, Frame, Visit, posted, see_other, signed_in
 from tracker.reading.params import BadRequest
 from tracker.store.base import Store
 
@@ -25,9 +23,8 @@ _BLANK = {"url": "", "sender": "", "type": "never"}
 class LinkPages:
     """The links of one store."""
 
-    def __init__(self, pages: Pages, store: Store) -> None:
-        self.gate = pages.gate
-        self.render = pages.render
+    def __init__(self, frame: Frame, store: Store) -> None:
+        self.frame = frame
         self._store = store
 
     def routes(self) -> list[Route]:
@@ -38,19 +35,19 @@ class LinkPages:
         ]
 
     @signed_in
-    async def list(self, request: Request, session: Session) -> Response:
+    async def list(self, visit: Visit) -> Response:
         """Saved types, and the links of one sender or of all."""
-        asked = params.single(request.query_params.multi_items(), ("sender", "cursor", "done"))
-        return await self._shown(session, asked)
+        asked = visit.asked("sender", "cursor", "done")
+        return await self._shown(visit, asked)
 
     @posted()
-    async def save(self, session: Session, fields: Mapping[str, str]) -> Response:
+    async def save(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Save a type, or with an empty one take it back."""
         given = {name: fields.get(name, "").strip() for name in _BLANK}
         try:
             saved = entries.link_type({**given, "type": given["type"] or None})
         except BadRequest as error:
-            return await self._shown(session, {}, given, str(error), 400)
+            return await self._shown(visit, {}, given, str(error), 400)
         url, sender, kind = saved
         await run_in_threadpool(self._store.save_link_type, sender, url, kind)
         shown = fields.get("shown", "").strip()
@@ -58,7 +55,7 @@ class LinkPages:
 
     async def _shown(
         self,
-        session: Session,
+        visit: Visit,
         asked: Mapping[str, str],
         given: Mapping[str, str] | None = None,
         error: str | None = None,
@@ -67,17 +64,13 @@ class LinkPages:
         sender, cursor = asked.get("sender", "").strip().lower(), params.cursor(asked)
         saved = await run_in_threadpool(self._store.link_types)
         page = await read_page(partial(self._store.urls, sender or None), ROWS, cursor)
-        following = params.seal_cursor(page.next)
-        more = {"sender": sender} if sender else {}
-        return self.render(
+        return visit.page(
             *("links.html", status),
-            session=session,
-            here="links",
             saved=saved,
             types=list(LinkType),
             links=page.rows,
             sender=sender,
-            older=following and "/links?" + urlencode({**more, "cursor": following}),
+            older=params.seal_cursor(page.next),
             later=cursor is not None,
             given=given or _BLANK,
             error=error,

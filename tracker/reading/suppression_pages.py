@@ -7,14 +7,12 @@ from functools import partial
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.reading import entries, params
 from tracker.reading.answers import MOST_OCTETS, read_page, whole_list
-from tracker.reading.auth import Session
-from tracker.reading.pages import ROWS, Pages, posted, see_other, signed_in
+from tracker.reading.frame import ROWS, Frame, Visit, posted, see_other, signed_in
 from tracker.reading.params import BadRequest
 from tracker.store.base import Lists, SuppressionFilter
 
@@ -24,9 +22,8 @@ _BLANK = {"address": "", "sender": "", "kind": "mail", "reason": ""}
 class SuppressionPages:
     """The list of one store."""
 
-    def __init__(self, pages: Pages, store: Lists) -> None:
-        self.gate = pages.gate
-        self.render = pages.render
+    def __init__(self, frame: Frame, store: Lists) -> None:
+        self.frame = frame
         self._store = store
 
     def routes(self) -> list[Route]:
@@ -40,46 +37,46 @@ class SuppressionPages:
         ]
 
     @signed_in
-    async def list(self, request: Request, session: Session) -> Response:
+    async def list(self, visit: Visit) -> Response:
         """The entries, the newest first."""
-        asked = params.single(request.query_params.multi_items(), ("q", "cursor", "done", "count"))
-        return await self._shown(session, asked)
+        asked = visit.asked("q", "cursor", "done", "count")
+        return await self._shown(visit, asked)
 
     @posted()
-    async def add(self, session: Session, fields: Mapping[str, str]) -> Response:
+    async def add(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Add what the form says."""
         given = {name: fields.get(name, "") for name in _BLANK}
         try:
             found = entries.entry({name: value for name, value in given.items() if value.strip()})
         except BadRequest as error:
-            return await self._shown(session, {}, given, str(error), 400)
+            return await self._shown(visit, {}, given, str(error), 400)
         return _done("added", await run_in_threadpool(self._store.suppress, [found]))
 
     @posted()
-    async def remove(self, session: Session, fields: Mapping[str, str]) -> Response:
+    async def remove(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Remove one entry."""
         found = entries.entry({name: fields.get(name, "") for name in ("address", "sender", "kind")})
         which = (found.address, found.sender or "", found.kind)
         return _done("removed", await run_in_threadpool(self._store.unsuppress, *which))
 
     @posted(MOST_OCTETS)
-    async def take_in(self, session: Session, fields: Mapping[str, str]) -> Response:
+    async def take_in(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Add what a CSV file says: all of it, or where a row is wrong, nothing."""
         try:
             found = await run_in_threadpool(entries.from_csv, fields.get("file", "").encode())
         except BadRequest as error:
-            return await self._shown(session, {}, None, str(error), 400)
+            return await self._shown(visit, {}, None, str(error), 400)
         return _done("added", await run_in_threadpool(self._store.suppress, found))
 
     @signed_in
-    async def download(self, request: Request, session: Session) -> Response:
+    async def download(self, visit: Visit) -> Response:
         """The whole list as CSV."""
         select = partial(self._store.suppressions, SuppressionFilter())
         return await whole_list(select, entries.COLUMNS, "suppressions")
 
     async def _shown(
         self,
-        session: Session,
+        visit: Visit,
         asked: Mapping[str, str],
         given: Mapping[str, str] | None = None,
         error: str | None = None,
@@ -88,15 +85,11 @@ class SuppressionPages:
         query, cursor = asked.get("q", "").strip(), params.cursor(asked)
         wanted = SuppressionFilter(q=query or None)
         page = await read_page(partial(self._store.suppressions, wanted), ROWS, cursor)
-        following = params.seal_cursor(page.next)
-        more = {"q": query} if query else {}
-        return self.render(
+        return visit.page(
             *("suppressions.html", status),
-            session=session,
-            here="suppressions",
             entries=page.rows,
             query=query,
-            older=following and "/suppressions?" + urlencode({**more, "cursor": following}),
+            older=params.seal_cursor(page.next),
             later=cursor is not None,
             given=given or _BLANK,
             error=error,

@@ -218,3 +218,9 @@ class Store(Lists, Protocol):
 
     def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
         """Every URL seen, without its query, with type, saved type and counts, by URL."""
+
+    def end_session(self, id: str, until: float) -> None:
+        """Remember that a session of the dashboard was ended, until it would have ended by itself."""
+
+    def session_ended(self, id: str) -> bool:
+        """Whether a session of the dashboard was ended."""

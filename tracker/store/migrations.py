@@ -162,7 +162,12 @@ def _numbers(db: Database) -> None:
         db.conn.execute(f"CREATE INDEX {name} ON {what}")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _numbers)
+def _ended_sessions(db: Database) -> None:
+    """Sessions of the dashboard that were ended before their time."""
+    db.conn.execute("CREATE TABLE ended_sessions (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _numbers, _ended_sessions)
 """One function a version, in order; a step that was released is never changed."""
 
 

@@ -23,6 +23,7 @@ from tracker.store import (
     pages,
     queries,
     retention,
+    sessions,
     suppressions,
     writing,
 )
@@ -196,6 +197,15 @@ class SqliteStore:
     def link_type_changes(self, after: int, limit: int) -> Changes[LinkTypeChange]:
         """What changed in the saved types."""
         return self._read(lambda db: link_types.changes(db, after, limit))
+
+    def end_session(self, id: str, until: float) -> None:
+        """Remember that a session was ended, until it would have ended by itself."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            sessions.end(db, id, until, self._clock())
+
+    def session_ended(self, id: str) -> bool:
+        """Whether a session was ended."""
+        return self._read(lambda db: sessions.ended(db, id))
 
     def _stamp(self, at: float) -> int:
         """The next place in the order of recording; not before the event, so ``from`` can start in the index."""
