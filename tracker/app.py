@@ -23,10 +23,13 @@ from tracker.ops import Readiness
 from tracker.reading.answers import problem
 from tracker.reading.api import Api
 from tracker.reading.auth import Gate
+from tracker.reading.events import EventApi
 from tracker.reading.frame import Frame, Part
 from tracker.reading.link_pages import LinkPages
 from tracker.reading.message_list import MessageList
 from tracker.reading.message_page import MessagePage
+from tracker.reading.openapi import Description
+from tracker.reading.operations import routes_of
 from tracker.reading.people import Forget, Forgotten, PeopleApi
 from tracker.reading.sessions import Sessions
 from tracker.reading.sign_in import SignIn
@@ -99,12 +102,21 @@ def _private(
     forget: Forget | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
+    api = parts_of_the_api(config, store, gate, forget or (lambda address: Forgotten(store.forget(address))))
     return [
         *ops.private_routes(store, readiness, recorder.registry),
-        *Api(config, store, gate).routes(),
-        *SuppressionApi(store, gate).routes(),
-        *PeopleApi(gate, forget or (lambda address: Forgotten(store.forget(address)))).routes(),
+        *(route for part in (*api, Description(api)) for route in routes_of(part)),
         *_dashboard(config, store, clock, gate, sample),
+    ]
+
+
+def parts_of_the_api(config: TrackerConfig, store: Store, gate: Gate, forget: Forget) -> list[object]:
+    """All whose operations are the API; ``tracker.reading.operations`` tells how to write one."""
+    return [
+        Api(config, store, gate),
+        EventApi(config, store, gate),
+        SuppressionApi(store, gate),
+        PeopleApi(gate, forget),
     ]
 
 

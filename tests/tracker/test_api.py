@@ -178,8 +178,10 @@ async def test_days_are_whole_days_of_the_tracker_s_zone(t: Tracker) -> None:
         return [row["id"] for row in (await t.api("/messages", **params))["items"]]
 
     assert await ids(**{"from": "2026-09-21"}) == [str(after.id)]
-    assert await ids(to="2026-09-21") == [str(before.id)]
-    assert await ids(**{"from": "2026-09-20", "to": "2026-09-22"}) == [str(after.id), str(before.id)]
+    assert await ids(to="2026-09-20") == [str(before.id)]
+    assert await ids(**{"from": "2026-09-20", "to": "2026-09-20"}) == [str(before.id)]
+    assert await ids(**{"from": "2026-09-20", "to": "2026-09-21"}) == [str(after.id), str(before.id)]
+    assert await ids(to="2026-09-21T00:00:00+02:00") == [str(before.id)]
     assert await ids(**{"from": "2026-09-20T22:00:00Z"}) == [str(after.id)]
     assert await ids(**{"from": "2026-09-21T00:00:00+02:00"}) == [str(after.id)]
     raw = await t.client.get("/api/v1/messages?from=2026-09-21T00:00:00+02:00", headers=AUTH)

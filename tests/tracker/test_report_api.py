@@ -16,6 +16,7 @@ from tests.tracker.numbers import Move, PlainNumbers
 from tests.tracker.tracked import READ_KEY, Clock, configured
 from tracker.errors import StoreError
 from tracker.reading.auth import Gate
+from tracker.reading.operations import routes_of
 from tracker.reading.report_api import ReportApi
 from tracker.reading.reports import COUNTS, RATES, TABLES
 
@@ -39,7 +40,7 @@ def numbers() -> PlainNumbers:
 @pytest.fixture
 async def client(numbers: PlainNumbers) -> AsyncIterator[httpx.AsyncClient]:
     config, clock = configured(), Clock(NOW)
-    app = Starlette(routes=ReportApi(config, numbers, Gate(config.api_keys, clock), clock).routes())
+    app = Starlette(routes=routes_of(ReportApi(config, numbers, Gate(config.api_keys, clock), clock)))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test", headers=AUTH) as client:
         yield client

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tracker.app import Application, create_app
+from tests.tracker.conforming import Judge
+from tracker.app import Application, create_app, parts_of_the_api
 from tracker.config import TrackerConfig
 from tracker.hits.recorder import Limits, Recorder
+from tracker.reading.auth import Gate
+from tracker.reading.openapi import document
 from tracker.store.base import Store
 from tracker.store.sqlite import SqliteStore
 from tracker.tokens import KEY_BYTES, Keyring
@@ -58,6 +62,20 @@ class Tracker:
         return answer.json()
 
 
+@cache
+def judge() -> Judge:
+    """Who knows what the API says of itself."""
+    nothing: Any = None
+    config = configured()
+    return Judge(document(parts_of_the_api(config, nothing, Gate(config.api_keys, Clock()), nothing), "0"))
+
+
+async def _conforms(answer: httpx.Response) -> None:
+    if answer.request.url.path.startswith("/api/"):
+        await answer.aread()
+        judge().check(answer)
+
+
 @asynccontextmanager
 async def tracker(
     folder: Path,
@@ -73,7 +91,8 @@ async def tracker(
     app = create_app(config or configured(), KEYRING, kept, recorder, clock, **more)
     peer = ("192.0.2.77", 4711)
     transport = httpx.ASGITransport(app, client=peer)
-    async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test") as client:
+    hooks = {"response": [_conforms] if config is None or config.admin_listen is None else []}
+    async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test", event_hooks=hooks) as client:
         yield Tracker(app, kept, recorder, clock, client)
     await recorder.stop()
     kept.close()

@@ -13,10 +13,10 @@ from datetime import UTC
 from typing import Any
 
 from tracker.model import LinkType, Suppression, SuppressionKind
-from tracker.reading import params, shapes
+from tracker.reading import models, params, shapes
 from tracker.reading.params import BadRequest
 
-COLUMNS = ("address", "sender", "kind", "reason", "since")
+COLUMNS = models.columns(models.Suppression)
 """The columns of the suppression list (contract, section 6)."""
 
 BY_HAND = "added by hand"

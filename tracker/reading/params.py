@@ -78,6 +78,14 @@ def end(params: Mapping[str, str], name: str, zone: tzinfo) -> float | None:
         raise _bad_time(name) from None
 
 
+def period(asked: Mapping[str, str], zone: tzinfo) -> tuple[float | None, float | None]:
+    """When what is asked for by ``from`` and ``to`` begins and ends. Raises BadRequest."""
+    since, until = instant(asked, "from", zone), end(asked, "to", zone)
+    if since is not None and until is not None and since > until:
+        raise BadRequest("Give a 'from' that is not after 'to'.")
+    return since, until
+
+
 def _bad_time(name: str) -> BadRequest:
     return BadRequest(
         f"Give a date (2026-01-31) or an RFC 3339 time with its offset (2026-01-31T09:00:00Z) as {name!r}."

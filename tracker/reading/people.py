@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tracker.errors import TracepostError
-from tracker.reading import entries, shapes
-from tracker.reading.answers import asked_of, problem, writing
+from tracker.reading import entries
+from tracker.reading.answers import away, json_answer, writes
 from tracker.reading.auth import Gate
+from tracker.reading.models import PersonForgotten
+from tracker.reading.operations import one
+from tracker.reading.parameters import Asked, in_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ Forget = Callable[[str], Forgotten]
 """Erases what is kept of an address. Blocks; raises TracepostError or OSError where that cannot be done now."""
 
 
+_ADDRESS = in_path("address", "A mail address, such as ann@example.net.")
+
+
 class PeopleApi:
     """The people that mail went to."""
 
@@ -40,19 +45,16 @@ class PeopleApi:
         self.gate = gate
         self._forget = forget
 
-    def routes(self) -> list[Route]:
-        """All that is done to them."""
-        return [Route("/api/v1/recipients/{address:path}", self.erase, methods=["DELETE"])]
-
-    @writing
-    async def erase(self, request: Request) -> Response:
-        """Erase one; 202 where mail that is still queued goes first, after which the service goes on by itself."""
-        asked_of(request)
-        address = entries.address(request.path_params["address"], "address")
+    @writes(
+        *("DELETE", "/api/v1/recipients/{address:path}", _ADDRESS),
+        gives=one(PersonForgotten) | one(PersonForgotten, 202, "Mail that is still queued goes first."),
+    )
+    async def forget(self, request: Request, asked: Asked) -> Response:
+        """Erase a person's data and keep the counts; 202 where mail that is still queued goes first, after which the
+        service goes on by itself."""
         try:
-            found = await run_in_threadpool(self._forget, address)
+            found = await run_in_threadpool(self._forget, entries.address(asked["address"], "address"))
         except (TracepostError, OSError):
-            detail = "Not all of it can be reached now; ask again in a few seconds."
-            return problem(503, "Service Unavailable", detail, {"Retry-After": "5"})
+            return away("Not all of it can be reached now; ask again in a few seconds.")
         body = {"forgotten": found.done, "messages": found.messages, "queued": found.queued}
-        return Response(shapes.to_json(body), 200 if found.done else 202, media_type="application/json")
+        return json_answer(body, 200 if found.done else 202)

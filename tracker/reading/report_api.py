@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tracker.model import Clock
-from tracker.reading import params, reports
-from tracker.reading.answers import as_csv, asked_of, download, guarded, json_answer
+from tracker.reading import reports
+from tracker.reading.answers import download, json_answer, reads
 from tracker.reading.auth import Gate
+from tracker.reading.models import Report
+from tracker.reading.operations import CSV, JSON, Answer, Answers
+from tracker.reading.parameters import FORMAT, PERIOD, Asked, choice, text
 from tracker.reading.params import BadRequest
 from tracker.reading.reports import Period
 from tracker.store.base import Numbers, ReportFilter
@@ -21,7 +23,14 @@ from tracker.store.base import Numbers, ReportFilter
 if TYPE_CHECKING:
     from tracker.config import TrackerConfig
 
-_EACH = ("sender", "tag", "format", "table")
+_EACH = (
+    text("sender", "Of this sender's mail alone."),
+    text("tag", "Of the mail with this tag alone."),
+    FORMAT,
+    choice("table", reports.TABLES, "With CSV: which table of the report; the series, unless given."),
+)
+_TABLE = {"type": "string", "description": "A header and the lines of the table that was asked for."}
+_REPORT: Answers = {200: Answer("The report, or one of its tables as CSV.", {JSON: Report, CSV: _TABLE})}
 
 
 class ReportApi:
@@ -33,27 +42,21 @@ class ReportApi:
         self._clock = clock
         self._zone = ZoneInfo(config.timezone)
 
-    def routes(self) -> list[Route]:
-        """Everything under ``/api/v1/reports``."""
-        return [Route("/api/v1/reports/live", self.live), Route("/api/v1/reports/global", self.overall)]
-
-    @guarded
-    async def live(self, request: Request) -> Response:
+    @reads("/api/v1/reports/live", *_EACH, gives=_REPORT)
+    async def live_report(self, request: Request, asked: Asked) -> Response:
         """The last 24 hours, by the hour."""
-        asked = asked_of(request, *_EACH)
         return await self._answer(asked, reports.live(self._clock(), self._zone))
 
-    @guarded
-    async def overall(self, request: Request) -> Response:
-        """Any period, by the day."""
-        asked = asked_of(request, "from", "to", *_EACH)
+    @reads("/api/v1/reports/global", *PERIOD, *_EACH, gives=_REPORT)
+    async def global_report(self, request: Request, asked: Asked) -> Response:
+        """Any period, by the day; the last 30 days, unless given."""
         return await self._answer(asked, reports.overall(asked, self._clock(), self._zone))
 
-    async def _answer(self, asked: dict[str, str], period: Period) -> Response:
-        csv, table = as_csv(asked), params.choice(asked, "table", reports.TABLES)
+    async def _answer(self, asked: Asked, period: Period) -> Response:
+        csv, table = asked["format"] == "csv", asked["table"]
         if table and not csv:
             raise BadRequest("Give 'table' together with format=csv; as JSON a report holds all of its tables.")
-        wanted = ReportFilter(asked.get("sender"), asked.get("tag"))
+        wanted = ReportFilter(asked["sender"], asked["tag"])
         found = await run_in_threadpool(reports.report, self._numbers, period, wanted, self._zone)
         if not csv:
             return json_answer(found)

@@ -6,31 +6,23 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
+from tracker.reading import models
+from tracker.reading.models import columns
 from tracker.reading.params import rfc3339, seal_cursor
 from tracker.store.base import Row
 
-MESSAGE = (
-    *("id", "message_id", "mailing", "sender", "subject", "tag", "metadata", "accepted_at", "instrumented", "reason"),
-    *("recipients", "sent", "delivered", "bounced", "errors", "pending", "suppressed", "complaints"),
-    *("opens", "unique_opens", "machine_opens", "clicks", "unique_clicks", "machine_clicks"),
-    *("opt_outs", "opt_out_clicks", "mirror_views"),
-)
+MESSAGE = columns(models.Message)
 """The columns of a message (contract, section 6)."""
 
-RECIPIENT = (
-    *("address", "status", "status_at", "reply", "opens", "machine_opens", "clicks", "machine_clicks"),
-    *("first_open_at", "last_open_at", "first_click_at", "last_click_at"),
-)
-LINK = ("position", "url", "label", "type", "reason", "tracked", "clicks", "unique_clicks", "machine_clicks")
-URL = ("url", "type", "saved_type", "links", "messages", "clicks", "machine_clicks", "last_seen_at")
-EVENT = (
-    *("cursor", "id", "at", "type", "message", "recipient", "position", "url", "class", "kind", "reason", "rules"),
-    *("address", "agent", "signals", "reply"),
-)
+RECIPIENT = columns(models.Recipient)
+EVENT = columns(models.Event)
 
+Shape = Callable[[Row], Mapping[str, Any]]
+"""Makes of a row what the API says."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a formula begins in a spreadsheet; what begins so but for quotes is quoted too, so that each cell can be read
@@ -46,15 +38,49 @@ def shape(row: Row, columns: Sequence[str]) -> dict[str, Any]:
 
 def event(row: Row) -> dict[str, Any]:
     """One event: its recipient by address, its cursor opaque."""
-    shaped = shape(row, EVENT)
-    shaped["recipient"] = row["recipient_address"]
-    shaped["cursor"] = seal_cursor(row["cursor"])
-    return shaped
+    return shape({**row, "recipient": row["recipient_address"], "cursor": seal_cursor(row["cursor"])}, EVENT)
+
+
+def event_lines(rows: Iterable[Row]) -> bytes:
+    """Events, a line of JSON each: as ``event`` and ``to_json`` would have it, in half the time."""
+    lines = [_EVENT_LINE % tuple([write(row[name]) for name, write in _WRITE_EVENT]) for row in rows]
+    return "".join(lines).encode("utf-8", "replace")
+
+
+def event_table(rows: Iterable[Row]) -> bytes:
+    """Events as lines of CSV, without the header."""
+    return to_csv([event(row) for row in rows], EVENT, header=False)
 
 
 def to_json(value: Any) -> bytes:
     """JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring(value)
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _object(value: Mapping[str, str] | None) -> str:
+    return "null" if value is None else _encode(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_EVENT_LINE = "{" + ",".join(f'"{name}":%s' for name in EVENT) + "}\n"
+_NOT_TEXT: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "cursor": ("cursor", lambda key: f'"{seal_cursor(key)}"'),
+    "at": ("at", lambda at: f'"{rfc3339(at)}"'),
+    "recipient": ("recipient_address", _text),
+    "position": ("position", _number),
+    "rules": ("rules", _number),
+    "signals": ("signals", _object),
+}
+_WRITE_EVENT = tuple(_NOT_TEXT.get(name, (name, _text)) for name in EVENT)
+"""Where a row has what stands in each column, and how it is written."""
 
 
 def cell(value: Any) -> str:

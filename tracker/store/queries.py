@@ -12,6 +12,13 @@ from tracker.store.base import MessageFilter, Page, Row
 _DERIVED = (
     "*, suppressed + sent + bounced - bounced_later + errors + pending AS recipients, sent - bounced_later AS delivered"
 )
+_EVENT = ", ".join(
+    f"e.{name}"
+    for name in (
+        *("message", "id", "recorded", "at", "type", "recipient", "position", "url", "class", "kind", "reason"),
+        *("rules", "address", "agent", "signals", "reply"),
+    )
+)
 _STATUS = {
     "pending": "pending > 0",
     "sent": "sent > 0",
@@ -146,11 +153,11 @@ def events(
         where.append("e.recorded > ?")
         values += key_after(after, int)
     joined = "events e LEFT JOIN recipients r ON r.message = e.message AND r.ordinal = e.recipient"
-    sql = f"SELECT e.*, r.address AS recipient_address FROM {joined} WHERE {' AND '.join(where)}"  # noqa: S608
+    sql = f"SELECT {_EVENT}, r.address AS recipient_address FROM {joined} WHERE {' AND '.join(where)}"  # noqa: S608
     found = rows(db, f"{sql} ORDER BY e.recorded LIMIT ?", [*values, limit + 1])
     for row in found:
         row["signals"] = json.loads(row["signals"]) if row["signals"] else None
-        row["cursor"] = json.dumps([row["recorded"]])
+        row["cursor"] = f"[{row['recorded']}]"
     return page(found, limit, "recorded")
 
 
