@@ -105,19 +105,20 @@ def _private(
     api = parts_of_the_api(config, store, gate, forget or (lambda address: Forgotten(store.forget(address))))
     return [
         *ops.private_routes(store, readiness, recorder.registry),
-        *(route for part in (*api, Description(api)) for route in routes_of(part)),
+        *(route for part in api for route in routes_of(part)),
         *_dashboard(config, store, clock, gate, sample),
     ]
 
 
 def parts_of_the_api(config: TrackerConfig, store: Store, gate: Gate, forget: Forget) -> list[object]:
     """All whose operations are the API; ``tracker.reading.operations`` tells how to write one."""
-    return [
+    parts = [
         Api(config, store, gate),
         EventApi(config, store, gate),
         SuppressionApi(store, gate),
         PeopleApi(gate, forget),
     ]
+    return [*parts, Description(parts)]
 
 
 def _dashboard(

@@ -26,6 +26,7 @@ MESSAGES = (
     SENDER,
     text("tag", "With this tag."),
     text("mailing", "With this X-Track-Mailing."),
+    text("mailing_key", "Of the mailing with this 'id'."),
     text("message_id", "With this Message-ID, with or without its angle brackets."),
     text("recipient", "To this address."),
     choice("status", STATUSES, "At least one recipient stands so."),
@@ -40,7 +41,7 @@ MESSAGE_ID = in_path("id", "The 'id' of a message.", params.message_id, format="
 def messages_asked_for(asked: Asked, zone: ZoneInfo) -> MessageFilter:
     """Which messages, by the parameters in ``MESSAGES``. Raises BadRequest."""
     since, until = params.period(asked, zone)
-    names = ("sender", "tag", "mailing", "message_id", "recipient", "status", "q")
+    names = ("sender", "tag", "mailing", "mailing_key", "message_id", "recipient", "status", "q")
     return MessageFilter(**{name: asked[name] for name in names}, since=since, until=until)
 
 

@@ -101,7 +101,10 @@ def _operation(operation: Operation, method: Bound, schemas: Schemas) -> dict[st
 
 def _parameter(param: Param) -> dict[str, Any]:
     about = {"name": param.name, "in": param.where, "description": param.about, "schema": dict(param.schema)}
-    return about | ({"required": True} if param.required else {})
+    if param.required:
+        return about | {"required": True}
+    # One that is empty is as if it were not there, as a form of a browser sends it.
+    return about | {"allowEmptyValue": True}
 
 
 def _answer(answer: Answer, schemas: Schemas) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Param:
 
 def text(name: str, about: str, required: bool = False) -> Param:
     """Any text."""
-    return Param(name, about, {"type": "string"}, lambda given: given.get(name), required=required)
+    schema = {"type": "string", **({"minLength": 1} if required else {})}
+    return Param(name, about, schema, lambda given: given.get(name), required=required)
 
 
 def choice(name: str, allowed: Sequence[str], about: str) -> Param:

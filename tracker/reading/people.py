@@ -50,8 +50,9 @@ class PeopleApi:
         gives=one(PersonForgotten) | one(PersonForgotten, 202, "Mail that is still queued goes first."),
     )
     async def forget(self, request: Request, asked: Asked) -> Response:
-        """Erase a person's data and keep the counts; 202 where mail that is still queued goes first, after which the
-        service goes on by itself."""
+        """Erase a person's data and keep the counts.
+
+        202 where mail that is still queued goes first, after which the service goes on by itself."""
         try:
             found = await run_in_threadpool(self._forget, entries.address(asked["address"], "address"))
         except (TracepostError, OSError):
