@@ -83,22 +83,22 @@ def overall(asked: Mapping[str, str], now: float, zone: tzinfo) -> Period:
     until, since = params.end(asked, "to", zone), params.instant(asked, "from", zone)
     try:
         if until is None:
-            until = _midnight(now, zone, 1)
+            until = midnight(now, zone, 1)
         if since is None:
-            since = _midnight(until - 1e-3, zone, 1 - DEFAULT_DAYS)
+            since = midnight(until - 1e-3, zone, 1 - DEFAULT_DAYS)
         if since >= until:
             raise BadRequest("Give a 'from' that is before 'to'; without 'to' a period ends with today.")
         if until - since > _LONGEST:
             raise BadRequest("Give a period of at most ten years by 'from' and 'to'.")
         bounds = [since]
-        while (midnight := _midnight(bounds[-1], zone, 1)) < until:
-            bounds.append(midnight)
+        while (following := midnight(bounds[-1], zone, 1)) < until:
+            bounds.append(following)
     except (ValueError, OverflowError):
         raise BadRequest("Give a 'from' and a 'to' in the years 1 to 9998.") from None
     return Period("global", [*bounds, until])
 
 
-def _midnight(at: float, zone: tzinfo, days: int) -> float:
+def midnight(at: float, zone: tzinfo, days: int) -> float:
     """When the local day began that is so many days after the day of ``at``."""
     day = datetime.fromtimestamp(at, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return (day + timedelta(days=days)).timestamp()
