@@ -99,7 +99,7 @@ def by_value(dimension: str, column: str, named: Callable[[str], str | None], al
             if day.row[column]:
                 rows = numbers.breakdown(asked.wanted, dimension, day.since, day.until, (column,), _VALUES)
                 for row in rows:
-                    if name := named(row["value"]):
+                    if row[column] and (name := named(row["value"])):
                         counts[name] += row[column]
             found.append((day, dict(counts)))
         return _told(found, dict.fromkeys(always, 0))
@@ -157,10 +157,13 @@ def _told(found: Sequence[tuple[Day, Mapping[str, int]]], nothing: Mapping[str, 
     totals = Counter(nothing)
     for _, counts in found:
         totals.update(counts)
-    return {
-        "Days": [{"Date": day.date, **counts} for day, counts in found if any(counts.values())],
-        **dict(totals),
-    }
+    told = [{"Date": day.date, **_values(counts)} for day, counts in found if any(counts.values())]
+    return {"Days": told, **_values(totals)}
+
+
+def _values(counts: Mapping[str, int]) -> dict[str, int]:
+    """A program may call itself what it likes, but not take the place of a name that stands beside these."""
+    return {name: count for name, count in counts.items() if name not in ("Date", "Days")}
 
 
 def _sent(row: Row) -> int:

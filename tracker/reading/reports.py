@@ -20,7 +20,9 @@ COUNTS = (
     *("messages", "recipients", "targeted", "suppressed", "sent", "delivered", "bounced", "errors", "pending"),
     *("complaints", "open_tracked", "click_tracked", *HITS, "opt_outs", "opt_out_clicks", "mirror_views"),
 )
-"""The columns of totals, series and tags."""
+"""The columns of totals and series."""
+
+OF_A_TAG = tuple(name for name in COUNTS if name != "pending")
 
 OF_A_DOMAIN = tuple(name for name in COUNTS if name not in ("messages", "recipients", "pending"))
 """A message may go to several domains, so only what is one recipient's is counted by domain."""
@@ -140,7 +142,7 @@ def report(numbers: Numbers, period: Period, wanted: ReportFilter, zone: ZoneInf
             name: [{"name": row["value"], **_counts(row, HITS, known)} for row in top(dimension, "opens", "clicks")]
             for dimension, name in CLIENTS.items()
         },
-        "tags": [{"tag": row["value"], **_counts(row, COUNTS, known)} for row in top("tag", "targeted", "sent")],
+        "tags": [{"tag": row["value"], **_counts(row, OF_A_TAG, known)} for row in top("tag", "targeted", "sent")],
     }
 
 
@@ -186,7 +188,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "domains": ("domain", *OF_A_DOMAIN),
     "reasons": ("class", "code", "bounced"),
     "clients": ("by", "name", *HITS),
-    "tags": ("tag", *COUNTS),
+    "tags": ("tag", *OF_A_TAG),
 }
 TABLES = tuple(_TABLES)
 """What there is of a report as CSV."""
