@@ -180,7 +180,7 @@ class HitLog(Protocol):
         far as ``most``."""
 
 
-class Store(Lists, Protocol):
+class Store(Lists, HitLog, Protocol):
     """A store; every method raises StoreError where the store cannot be reached now, ValueError for a bad cursor."""
 
     def open(self) -> None:
