@@ -28,6 +28,8 @@ from tracker.reading.link_pages import LinkPages
 from tracker.reading.message_list import MessageList
 from tracker.reading.message_page import MessagePage
 from tracker.reading.people import Forget, Forgotten, PeopleApi
+from tracker.reading.postmark_api import PostmarkApi
+from tracker.reading.report_api import ReportApi
 from tracker.reading.sessions import Sessions
 from tracker.reading.sign_in import SignIn
 from tracker.reading.suppression_pages import SuppressionPages
@@ -103,6 +105,9 @@ def _private(
         *ops.private_routes(store, readiness, recorder.registry),
         *Api(config, store, gate).routes(),
         *SuppressionApi(store, gate).routes(),
+        *ReportApi(config, store, gate, clock).routes(),
+        # Before the dashboard, whose messages stand under /messages/ too.
+        *PostmarkApi(config, store, store, gate, clock).routes(),
         *PeopleApi(gate, forget or (lambda address: Forgotten(store.forget(address)))).routes(),
         *_dashboard(config, store, clock, gate, sample),
     ]
