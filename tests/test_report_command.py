@@ -50,7 +50,7 @@ def filled(tmp_path: Path) -> None:
 def test_a_table_for_people(run):
     text = run("live").stdout
     assert text.startswith("Live report, ")
-    assert "delivered                   1   25.00 %  sent, less bounces that came later" in text.splitlines()
+    assert "delivered                   1     25.0%  sent, less bounces that came later" in text.splitlines()
     assert "https://example.com/1?a=1" in text
     assert run("global").stdout.startswith("Global report, ")
 
