@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tracker.reading import figures
 from tracker.reading.reports import CLIENTS, LINKS
 
 WIDTH = 80
@@ -108,7 +109,7 @@ def _number(value: int | None) -> str:
 
 
 def _percent(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate * 100:.2f} %"
+    return "-" if rate is None else figures.percent(rate)
 
 
 def _when(text: str, zone: ZoneInfo) -> str:

@@ -15,6 +15,8 @@ from relay.reception.vendors import VENDORS
 from relay.rewriting.marks import LABELS, MARKS
 from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
 from tracker.hits.recorder import Metrics
+from tracker.reading.postmark import STATS
+from tracker.reading.reports import COUNTS, RATES, TABLES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,9 +54,9 @@ def test_links_in_the_documents_lead_somewhere():
 LINKS = (ROOT / "docs" / "links.md").read_text()
 
 
-def table(columns):
-    """The rows of a table of docs/links.md, by the names of its first columns; code marks taken off."""
-    rows = re.search(rf"^\| {columns} \|.*\n\| --- .*\n((?:\|.*\n)+)", LINKS, re.M)[1].splitlines()
+def table(columns, text=LINKS):
+    """The rows of a table of a document, by the names of its first columns; code marks taken off."""
+    rows = re.search(rf"^\| {columns} \|.*\n\| --- .*\n((?:\|.*\n)+)", text, re.M)[1].splitlines()
     cells = [re.split(r"(?<!\\)\|", row)[1:-1] for row in rows]
     return [[re.sub(r"`", "", cell.strip()).replace("\\|", "|") for cell in row] for row in cells]
 
@@ -83,3 +85,19 @@ def test_the_table_of_headers_is_the_codes():
     assert all(f"`{name}" in LINKS for vendor in VENDORS for name in vendor.heard)
     migrating = (ROOT / "docs" / "migrating.md").read_text()
     assert all(re.search(rf"^## {vendor.name}", migrating, re.M) for vendor in VENDORS if vendor.headers)
+
+
+def test_every_number_is_defined_once():
+    numbers = (ROOT / "docs" / "numbers.md").read_text()
+    assert sorted(name for row in table("column", numbers) for name in row[0].split(", ")) == sorted(COUNTS)
+    words = {"both": "recipients who opened and clicked", "tried": "targeted less suppressed"}
+    for name in ("open_tracked", "click_tracked"):
+        words[f"attributed_{name}"] = f"{name}, of mail whose hits name a recipient"
+    rates = [[name, words.get(part, part), words.get(base, base)] for name, (part, base) in RATES.items()]
+    assert table("rate", numbers) == rates
+    assert [row[0] for row in table("table", numbers)] == list(TABLES)
+
+
+def test_every_path_of_postmark_s_is_documented():
+    drop_in = (ROOT / "docs" / "drop-in.md").read_text()
+    assert [row[0].replace("(nothing)", "") for row in table("path under `/stats/outbound`", drop_in)] == list(STATS)

@@ -42,7 +42,7 @@ def test_it_says_what_each_number_means():
     text = as_table(report())
     lines = text.splitlines()
     assert lines[0] == "Live report, 2026-09-20 17:00 to 2026-09-21 17:00, Europe/Berlin"
-    assert "delivered                   1   50.00 %  sent, less bounces that came later" in lines
+    assert "delivered                   1     50.0%  sent, less bounces that came later" in lines
     assert "unique opens                -         -  recipients who opened" in lines
     assert "         1         9         9         -         9         -  2026-09-21 16:00" in lines
     for title in ("Links by url", "Recipient domains", "Bounce reasons", "Devices", "Mail clients", "Tags"):

@@ -31,6 +31,8 @@ from tracker.reading.message_page import MessagePage
 from tracker.reading.openapi import Description
 from tracker.reading.operations import routes_of
 from tracker.reading.people import Forget, Forgotten, PeopleApi
+from tracker.reading.postmark_api import PostmarkApi
+from tracker.reading.report_api import ReportApi
 from tracker.reading.sessions import Sessions
 from tracker.reading.sign_in import SignIn
 from tracker.reading.suppression_pages import SuppressionPages
@@ -106,6 +108,8 @@ def _private(
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *(route for part in api for route in routes_of(part)),
+        # Before the dashboard, whose messages stand under /messages/ too.
+        *PostmarkApi(config, store, store, gate, clock).routes(),
         *_dashboard(config, store, clock, gate, sample),
     ]
 

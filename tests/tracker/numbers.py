@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tracker.store.base import ReportFilter, Row
-
-COLUMNS = (
-    *("messages", "targeted", "suppressed", "sent", "delivered", "bounced", "bounced_later", "errors", "complaints"),
-    *("open_tracked", "click_tracked", "attributed_open_tracked", "attributed_click_tracked"),
-    *("opens", "unique_opens", "machine_opens", "clicks", "unique_clicks", "machine_clicks", "both"),
-    *("opt_outs", "opt_out_clicks", "mirror_views"),
-)
+from tracker.store.base import COLUMNS, ReportFilter, Row
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class PlainNumbers:
         for move in self._wanted(wanted):
             if since <= move.at < until and dimension in move.values:
                 groups[move.values[dimension]].append(move)
-        rows = [{"value": value, **summed(moves), "pending": 0} for value, moves in groups.items()]
+        rows = [{"value": value, **summed(moves)} for value, moves in groups.items()]
         rows.sort(key=lambda row: (-sum(row[name] for name in by), row["value"]))
         return list(rows[:limit])
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracker.facts import NOW
-from tests.tracker.numbers import COLUMNS, Move, PlainNumbers, summed
+from tests.tracker.numbers import Move, PlainNumbers, summed
 from tracker.reading import reports
 from tracker.reading.params import BadRequest, rfc3339
 from tracker.reading.reports import COUNTS, RATES, TABLES, Period
-from tracker.store.base import ReportFilter
+from tracker.store.base import COLUMNS, ReportFilter
 
 BERLIN, KOLKATA, UTC = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), ZoneInfo("UTC")
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia")

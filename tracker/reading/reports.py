@@ -20,7 +20,9 @@ COUNTS = (
     *("messages", "recipients", "targeted", "suppressed", "sent", "delivered", "bounced", "errors", "pending"),
     *("complaints", "open_tracked", "click_tracked", *HITS, "opt_outs", "opt_out_clicks", "mirror_views"),
 )
-"""The columns of totals, series and tags."""
+"""The columns of totals and series."""
+
+OF_A_TAG = tuple(name for name in COUNTS if name != "pending")
 
 OF_A_DOMAIN = tuple(name for name in COUNTS if name not in ("messages", "recipients", "pending"))
 """A message may go to several domains, so only what is one recipient's is counted by domain."""
@@ -83,22 +85,22 @@ def overall(asked: Mapping[str, str], now: float, zone: tzinfo) -> Period:
     until, since = params.end(asked, "to", zone), params.instant(asked, "from", zone)
     try:
         if until is None:
-            until = _midnight(now, zone, 1)
+            until = midnight(now, zone, 1)
         if since is None:
-            since = _midnight(until - 1e-3, zone, 1 - DEFAULT_DAYS)
+            since = midnight(until - 1e-3, zone, 1 - DEFAULT_DAYS)
         if since >= until:
             raise BadRequest("Give a 'from' that is before 'to'; without 'to' a period ends with today.")
         if until - since > _LONGEST:
             raise BadRequest("Give a period of at most ten years by 'from' and 'to'.")
         bounds = [since]
-        while (midnight := _midnight(bounds[-1], zone, 1)) < until:
-            bounds.append(midnight)
+        while (following := midnight(bounds[-1], zone, 1)) < until:
+            bounds.append(following)
     except (ValueError, OverflowError):
         raise BadRequest("Give a 'from' and a 'to' in the years 1 to 9998.") from None
     return Period("global", [*bounds, until])
 
 
-def _midnight(at: float, zone: tzinfo, days: int) -> float:
+def midnight(at: float, zone: tzinfo, days: int) -> float:
     """When the local day began that is so many days after the day of ``at``."""
     day = datetime.fromtimestamp(at, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     return (day + timedelta(days=days)).timestamp()
@@ -140,7 +142,7 @@ def report(numbers: Numbers, period: Period, wanted: ReportFilter, zone: ZoneInf
             name: [{"name": row["value"], **_counts(row, HITS, known)} for row in top(dimension, "opens", "clicks")]
             for dimension, name in CLIENTS.items()
         },
-        "tags": [{"tag": row["value"], **_counts(row, COUNTS, known)} for row in top("tag", "targeted", "sent")],
+        "tags": [{"tag": row["value"], **_counts(row, OF_A_TAG, known)} for row in top("tag", "targeted", "sent")],
     }
 
 
@@ -186,7 +188,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "domains": ("domain", *OF_A_DOMAIN),
     "reasons": ("class", "code", "bounced"),
     "clients": ("by", "name", *HITS),
-    "tags": ("tag", *COUNTS),
+    "tags": ("tag", *OF_A_TAG),
 }
 TABLES = tuple(_TABLES)
 """What there is of a report as CSV."""

@@ -39,6 +39,16 @@ class ReportFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class HitFilter:
+    """Which hits; None lets all pass. ``event`` is open or click, ``recipient`` an address."""
+
+    event: str
+    message: str | None = None
+    recipient: str | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some rows and the key to go on after, None at the end."""
 
@@ -158,7 +168,19 @@ class Numbers(Protocol):
         """A mailing's links by position, each with its sums. Raises ValueError for a bad cursor."""
 
 
-class Store(Lists, Protocol):
+class HitLog(Protocol):
+    """The hits of people that count. Every method raises StoreError where the store cannot be reached now."""
+
+    def message(self, message: str) -> Row | None:
+        """One message by id."""
+
+    def people_hits(self, wanted: HitFilter, limit: int, offset: int, most: int) -> tuple[Sequence[Row], int]:
+        """Opens or clicks that count, the newest first, less the first ``offset``; each with ``recipient_address``, its
+        message's ``tag``, and ``first``: whether it is that recipient's first one. And how many there are in all, as
+        far as ``most``."""
+
+
+class Store(Lists, HitLog, Protocol):
     """A store; every method raises StoreError where the store cannot be reached now, ValueError for a bad cursor."""
 
     def open(self) -> None:

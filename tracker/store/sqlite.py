@@ -18,6 +18,7 @@ from tracker.model import Clock, Fact, LinkType, Suppression, SuppressionKind
 from tracker.redaction import Redactor
 from tracker.store import (
     forgetting,
+    hit_log,
     link_types,
     migrations,
     pages,
@@ -29,6 +30,7 @@ from tracker.store import (
 )
 from tracker.store.base import (
     Changes,
+    HitFilter,
     LinkTypeChange,
     MessageFilter,
     Page,
@@ -150,6 +152,10 @@ class SqliteStore:
     ) -> Page:
         """Events in the order of recording."""
         return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
+
+    def people_hits(self, wanted: HitFilter, limit: int, offset: int, most: int) -> tuple[Sequence[Row], int]:
+        """Opens or clicks of people that count, the newest first; and how many there are."""
+        return self._read(lambda db: hit_log.people_hits(db, wanted, limit, offset, most))
 
     def page(self, message: str, recipient: int | None) -> Row | None:
         """A message's mirror page, None where none is kept."""
