@@ -104,7 +104,7 @@ def _private(
     forget: Forget | None,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
-    api = parts_of_the_api(config, store, gate, forget or (lambda address: Forgotten(store.forget(address))))
+    api = parts_of_the_api(config, store, clock, gate, forget or (lambda address: Forgotten(store.forget(address))))
     return [
         *ops.private_routes(store, readiness, recorder.registry),
         *(route for part in api for route in routes_of(part)),
@@ -114,12 +114,13 @@ def _private(
     ]
 
 
-def parts_of_the_api(config: TrackerConfig, store: Store, gate: Gate, forget: Forget) -> list[object]:
+def parts_of_the_api(config: TrackerConfig, store: Store, clock: Clock, gate: Gate, forget: Forget) -> list[object]:
     """All whose operations are the API; ``tracker.reading.operations`` tells how to write one."""
     parts = [
         Api(config, store, gate),
         EventApi(config, store, gate),
         SuppressionApi(store, gate),
+        ReportApi(config, store, gate, clock),
         PeopleApi(gate, forget),
     ]
     return [*parts, Description(parts)]

@@ -67,7 +67,7 @@ def judge() -> Judge:
     """Who knows what the API says of itself."""
     nothing: Any = None
     config = configured()
-    return Judge(document(parts_of_the_api(config, nothing, Gate(config.api_keys, Clock()), nothing), "0"))
+    return Judge(document(parts_of_the_api(config, nothing, Clock(), Gate(config.api_keys, Clock()), nothing), "0"))
 
 
 async def _conforms(answer: httpx.Response) -> None:
