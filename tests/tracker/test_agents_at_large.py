@@ -17,7 +17,7 @@ import pytest
 
 from tests.tracker.facts import hit
 from tracker.hits.agents import client_of, family
-from tracker.hits.classify import classify
+from tracker.hits.classify import anew, classify, kept, signals
 from tracker.model import HitClass, Verdict, new_id
 
 MESSAGE = new_id()
@@ -103,6 +103,14 @@ def test_what_is_kept_of_an_agent_tells_the_same_client() -> None:
     for agent in random.Random(2).sample(matomo(machines=False), 1500) + browsers()[:300]:
         assert client_of(family(agent)) == client_of(agent), agent
         assert not re.search(r"\d{3}", family(agent).partition(" on ")[0]), agent
+
+
+def test_what_is_kept_leads_to_the_same_verdict() -> None:
+    for agent in [*random.Random(3).sample(matomo(machines=False), 1500), *crawlers()]:
+        for event in ("open", "click"):
+            seen = hit(MESSAGE, position=int(event == "click"), agent=agent)
+            verdict = classify(seen)
+            assert anew(kept(event, family(agent), signals(seen, verdict), verdict)) == verdict, agent
 
 
 def test_devices_are_mostly_told_apart() -> None:

@@ -161,9 +161,16 @@ def test_a_hit_whose_signals_were_erased_keeps_what_is_known_of_it() -> None:
 def test_the_whole_agent_is_judged_by_the_rules_of_today() -> None:
     wrong = Verdict(HitClass.HUMAN, "browser", "an ordinary browser", 1, "browser")
     told = {"method": "GET", "rule": "browser", "whole": True}
-    assert anew(kept("click", "curl/8.5.0", told, wrong)).cls is HitClass.MACHINE
-    assert anew(kept("click", "curl/8.5.0", {"method": "GET", "rule": "browser"}, wrong)).cls is HitClass.HUMAN
+    assert anew(kept("click", "Hello, world", told, wrong)).cls is HitClass.MACHINE
+    assert anew(kept("click", "Hello, world", {"method": "GET", "rule": "browser"}, wrong)).cls is HitClass.HUMAN
     assert anew(kept("click", BROWSER, {"method": "HEAD", "rule": "browser"}, wrong)).kind == "head"
+
+
+def test_a_name_that_is_known_only_today_is_found_in_the_family() -> None:
+    before = Verdict(HitClass.HUMAN, "browser", "an ordinary browser", 1, "browser")
+    told = {"method": "GET", "rule": "browser"}
+    assert anew(kept("click", "Barracuda on Windows", told, before)).kind == "scanner"
+    assert anew(kept("click", "Chrome on Windows", told, before)).kind == "browser"
 
 
 def test_names_of_rules_are_one_each() -> None:

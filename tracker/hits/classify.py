@@ -50,13 +50,15 @@ def alone(rule: str | None, verdict: Verdict) -> Verdict:
 
 def anew(hit: Kept) -> Verdict:
     """What a stored hit shows by itself under the rules of today, as far as what was kept of it tells: method and
-    headers; the agent where it was kept whole; else the rule that applied to it then."""
+    headers; the agent where it was kept whole; else the rule that applied to it then, and where that was the last one,
+    those that know an agent by its name."""
     for rule in REQUEST_RULES:
         if rule.applies(hit.method, hit.headers):
             return _verdict(rule)
     if hit.whole:
         return _verdict(_by_agent(hit.event, _trimmed(hit.agent)))
-    return replace(alone(hit.rule, hit.verdict), rules=RULES_VERSION)
+    named = _by_family(hit.agent) if hit.agent and hit.rule == AGENT_RULES[-1].name else None
+    return _verdict(named) if named else replace(alone(hit.rule, hit.verdict), rules=RULES_VERSION)
 
 
 def signals(hit: Hit, verdict: Verdict) -> dict[str, Any]:
@@ -87,6 +89,11 @@ def _trimmed(agent: str | None) -> str:
 def _by_agent(event: str, agent: str) -> Rule:
     """The first rule for an agent; slow where it is new, hence remembered for the agents last seen."""
     return next(rule for rule in AGENT_RULES if rule.event in (None, event) and rule.applies(agent))
+
+
+@lru_cache(maxsize=8192)
+def _by_family(family: str) -> Rule | None:
+    return next((rule for rule in AGENT_RULES if rule.by_name and rule.applies(family)), None)
 
 
 def _verdict(rule: Rule) -> Verdict:

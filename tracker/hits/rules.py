@@ -49,10 +49,11 @@ class RequestRule(Rule):
 @dataclass(frozen=True, slots=True)
 class AgentRule(Rule):
     """A rule over the agent, trimmed and cut to its first thousand characters; ``event`` limits it to opens or
-    clicks."""
+    clicks. One ``by_name`` can be tried on what is left of an agent that was cut down to its family, too."""
 
     applies: Callable[[str], object]
     event: str | None = None
+    by_name: bool = False
 
 
 _PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.I)
@@ -138,7 +139,7 @@ AGENT_RULES = (
         _MACHINE,
         "scanner",
         "an image proxy follows no links for people",
-        "the same",
+        "what image proxies are for, as above",
         words.IMAGE_PROXIES,
         "click",
     ),
@@ -147,7 +148,7 @@ AGENT_RULES = (
         _MACHINE,
         "prefetch",
         "Office looks at a link before the browser does",
-        "Microsoft: Office asks for a hyperlink's target itself, then hands it to the browser",
+        "Microsoft's article 899927: Office asks for a link's target itself, then opens the browser",
         words.OFFICE_DISCOVERY,
     ),
     AgentRule(
@@ -157,6 +158,7 @@ AGENT_RULES = (
         "a mail security scanner's agent",
         "resend-node#901, mautic#16263, Crawler-Detect#552; the vendors' names",
         words.SECURITY,
+        by_name=True,
     ),
     AgentRule(
         "link-preview",
@@ -165,6 +167,7 @@ AGENT_RULES = (
         "a chat or social network looks at a link that somebody posted",
         "api.slack.com/robots, developers.facebook.com (crawler), core.telegram.org, faq.whatsapp.com and the like",
         words.PREVIEWS,
+        by_name=True,
     ),
     AgentRule(
         "headless",
@@ -173,6 +176,7 @@ AGENT_RULES = (
         "a browser without a window",
         "the tools' own default agents",
         words.HEADLESS,
+        by_name=True,
     ),
     AgentRule(
         "monitor",
@@ -181,13 +185,14 @@ AGENT_RULES = (
         "a service that watches web pages",
         "the services' own pages about their agents; Matomo device-detector",
         words.MONITORS,
+        by_name=True,
     ),
     AgentRule(
         "contact",
         _MACHINE,
         "bot",
         "the agent says whom to write to about it, as crawlers do",
-        "RFC 9309 section 2.2.1 and RFC 9110 section 10.1.5: robots name themselves; no browser has an address in it",
+        "RFC 9309 section 2.2.1 and RFC 9110 section 10.1.5: robots name themselves; browsers bear no address",
         names_a_contact,
     ),
     AgentRule(
@@ -205,13 +210,14 @@ AGENT_RULES = (
         "a program's agent, not a browser's",
         "the libraries' own default agents",
         words.LIBRARIES,
+        by_name=True,
     ),
     AgentRule(
         "unknown-program",
         _MACHINE,
         "bot",
         "an agent that names no system or browser",
-        "Matomo device-detector: of 37,000 agents of devices none is so",
+        "Matomo device-detector: of 37,000 agents of devices a handful is so, and none is a browser's",
         is_unknown_program,
     ),
     AgentRule(
@@ -219,7 +225,7 @@ AGENT_RULES = (
         _MACHINE,
         "bot",
         "a desktop browser's agent without a browser in it",
-        "the same",
+        "Matomo device-detector and fake-useragent: no browser of theirs is so",
         is_bare,
     ),
     AgentRule(
