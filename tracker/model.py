@@ -138,7 +138,8 @@ class Hit:
     """One request on a link of ours. ``event``: ``open`` or ``click``; ``position`` is 0 for an open, and
     ``OPT_OUT_PAGE`` or ``MIRROR_PAGE`` where it is not known by which of the mail's links the reader came there.
     ``recipient`` is None where the sender wants no attribution. ``verdict`` is judged from the whole request before
-    ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here."""
+    ``address`` and ``agent`` are cut down to what privacy allows; None: judge by what is here. ``whole`` says that
+    ``agent`` is all that it was, so that it can be judged by it again."""
 
     id: UUID
     at: float
@@ -153,6 +154,7 @@ class Hit:
     agent: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     verdict: Verdict | None = None
+    whole: bool = False
 
 
 DOES_NOT_EXIST = "does not exist"

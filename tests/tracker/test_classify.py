@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tracker.facts import BROWSER, hit
-from tracker.hits.classify import RULES_VERSION, alone, classify, is_crawler
-from tracker.model import HitClass, new_id
+from tracker.hits.agents import client_of
+from tracker.hits.classify import alone, anew, classify, kept, signals
+from tracker.hits.privacy import keep_agent
+from tracker.hits.rules import RULES, RULES_VERSION
+from tracker.model import HitClass, Verdict, new_id
 
 MESSAGE = new_id()
 
@@ -133,8 +139,48 @@ def test_what_a_hit_showed_by_itself_is_known_by_its_rule() -> None:
     assert alone("of a later version", verdict) == verdict
 
 
+@pytest.mark.parametrize("mode", ["full", "family", "none"])
+@pytest.mark.parametrize("event", ["open", "click"])
+@pytest.mark.parametrize("agent", [*BROWSERS, *MAIL_CLIENTS, *IMAGE_PROXIES, *MACHINES, None])
+def test_what_is_kept_leads_to_the_same_verdict(agent: str | None, event: str, mode: str) -> None:
+    seen = hit(MESSAGE, position=int(event == "click"), agent=agent, headers={"purpose": "unknown"})
+    verdict = classify(seen)
+    stored = replace(seen, agent=keep_agent(agent, mode), whole=mode == "full")
+    told = json.loads(json.dumps(signals(stored, verdict)))
+    scanner = replace(verdict, cls=HitClass.MACHINE, kind="scanner", reason="in a burst")
+    for final in (verdict, replace(verdict, kind="repeat"), scanner):
+        assert anew(kept(event, stored.agent, told, final)) == verdict
+
+
+def test_a_hit_whose_signals_were_erased_keeps_what_is_known_of_it() -> None:
+    verdict = replace(classify(hit(MESSAGE)), rules=1)
+    again = anew(kept("click", None, None, replace(verdict, kind="repeat", reason="again within 10 s (mail_client)")))
+    assert (again.cls, again.kind, again.rules) == (HitClass.HUMAN, "mail_client", RULES_VERSION)
+
+
+def test_the_whole_agent_is_judged_by_the_rules_of_today() -> None:
+    wrong = Verdict(HitClass.HUMAN, "browser", "an ordinary browser", 1, "browser")
+    told = {"method": "GET", "rule": "browser", "whole": True}
+    assert anew(kept("click", "Hello, world", told, wrong)).cls is HitClass.MACHINE
+    assert anew(kept("click", "Hello, world", {"method": "GET", "rule": "browser"}, wrong)).cls is HitClass.HUMAN
+    assert anew(kept("click", BROWSER, {"method": "HEAD", "rule": "browser"}, wrong)).kind == "head"
+
+
+def test_a_name_that_is_known_only_today_is_found_in_the_family() -> None:
+    before = Verdict(HitClass.HUMAN, "browser", "an ordinary browser", 1, "browser")
+    told = {"method": "GET", "rule": "browser"}
+    assert anew(kept("click", "Barracuda on Windows", told, before)).kind == "scanner"
+    assert anew(kept("click", "Chrome on Windows", told, before)).kind == "browser"
+
+
+def test_names_of_rules_are_one_each() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    kinds = {HitClass.HUMAN: {"browser", "mail_client", "image_proxy"}}
+    kinds[HitClass.MACHINE] = {"prefetch", "privacy_proxy", "scanner", "bot", "head"}
+    assert all(rule.kind in kinds[rule.cls] and rule.source and rule.reason for rule in RULES)
+
+
 def test_verdicts_on_agents_are_remembered_within_bounds() -> None:
-    assert is_crawler.cache_info().maxsize is not None
     classify(hit(MESSAGE))
     begun = time.perf_counter()
     for _ in range(1000):
@@ -142,8 +188,30 @@ def test_verdicts_on_agents_are_remembered_within_bounds() -> None:
     assert time.perf_counter() - begun < 0.5
 
 
-def test_a_hostile_agent_costs_little() -> None:
+HOSTILE = [
+    "Mozilla/5.0 " + "(" * 60_000,
+    "a" * 60_000,
+    "Chrome/" * 10_000,
+    " " * 60_000 + "x",
+    "a@" + "a" * 2000,
+    "a@" * 600,
+    "Mozilla/5.0 (Linux; Android " + "(x) " * 400,
+    "http://Opera " * 200,
+    "like Gecko;" * 200,
+    "1.1" * 400,
+    "; " * 600,
+]
+
+
+@pytest.mark.parametrize("agent", HOSTILE)
+def test_a_hostile_agent_costs_little(agent: str) -> None:
     begun = time.perf_counter()
-    for agent in ("Mozilla/5.0 " + "(" * 60_000, "a" * 60_000, "Chrome/" * 10_000, " " * 60_000 + "x"):
-        classify(hit(MESSAGE, agent=agent))
+    classify(hit(MESSAGE, agent=agent))
+    client_of(agent)
     assert time.perf_counter() - begun < 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=200))
+def test_any_agent_is_judged(agent: str) -> None:
+    assert classify(hit(MESSAGE, agent=agent)).reason

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracker.facts import BROWSER
-from tracker.hits.privacy import client_address, family, keep_address, keep_agent
+from tracker.hits.agents import family
+from tracker.hits.privacy import client_address, keep_address, keep_agent
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -75,7 +76,7 @@ def test_addresses_are_cut(address: str | None, mode: str, kept: str | None) -> 
         ),
         (
             "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
-            "Gmail image proxy",
+            "Gmail",
         ),
         ("curl/8.5.0", "curl"),
         ("jane.doe@example.com secret", "jane"),

@@ -1,139 +1,41 @@
-"""Person or machine, and why: a table of rules over what one request shows. Pure; nothing is dropped, only named.
+"""Person or machine, and why, from what one request shows by itself. Pure; nothing is dropped, only named.
 
-Being early is no proof, so time plays no part here; what hits show of each other is ``judging``'s.
+What hits show of each other is ``judging``'s.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
-from crawlerdetect import CrawlerDetect
+from tracker.hits.rules import AGENT_RULES, REQUEST_RULES, RULES, RULES_VERSION, SIGNAL_HEADERS, Rule
+from tracker.model import Hit, Verdict
 
-from tracker.model import Hit, HitClass, Verdict
+LONGEST_AGENT = 1024
+"""So many characters of an agent are looked at, and kept."""
 
-RULES_VERSION = 1
-"""Raised with every change of the table, so that old verdicts can be told from new ones."""
-
-SIGNAL_HEADERS = ("sec-purpose", "purpose", "x-purpose", "x-moz")
-"""The request headers that the rules look at, and that are kept with the event."""
-
-_PREFETCH = re.compile(r"prefetch|prerender|preview|instant", re.I)
-_DELIVERY = re.compile(r"Chrome/42\.0\.2311\.135 Safari/537\.36 Edge/12\.246")
-_PROXIES = re.compile(r"GoogleImageProxy|YahooMailProxy", re.I)
-_SCANNERS = re.compile(
-    r"barracuda|proofpoint|mimecast|ironport|messagelabs|symantec|trendmicro|trend micro|fortinet|fortimail|sophos"
-    r"|forcepoint|websense|zscaler|checkpoint|check point|fireeye|trellix|mcafee|kaspersky|bitdefender|avast|\besets?\b"
-    r"|cisco[- ]?(?:secure|esa|talos)|safelinks|linkscan|link ?(?:check|scann)er|url ?scan|urldefense|virustotal"
-    r"|phishtank|netcraft|cloudmark|vade ?(?:secure|retro)|hornetsecurity|retarus|spamassassin|rspamd|abusix"
-    r"|microsoft-?(?:defender|atp)|threat|sandbox|antivirus|malware|phish",
-    re.I,
-)
-_PROGRAMS = re.compile(
-    r"^(?:python|aiohttp|httpx|go-http-client|curl|wget|libwww|lwp|java/|okhttp|apache-httpclient|axios|node|got\b|undici"
-    r"|ruby|faraday|php|guzzle|perl|postman|insomnia|http_?client|dart|reqwest|ureq|hyper|winhttp|powershell)"
-    r"|headlesschrome|phantomjs|selenium|puppeteer|playwright|WindowsPowerShell|CFNetwork-?Test",
-    re.I,
-)
-_MAIL_CLIENTS = re.compile(
-    r"thunderbird/|Microsoft Outlook|ms-office|Outlook-(?:iOS|Android)|outlook/|Microsoft Office/|MSOffice|MacOutlook"
-    r"|Mail/\d|AppleMail|Airmail|Spark/|eM ?Client|Postbox/|Lotus-Notes|KMail|Evolution/|Claws|Mailbird|SamsungEmail"
-    r"|BlueMail|Zimbra|Superhuman|CanaryMail|Mailspring|K-9|FairEmail",
-    re.I,
-)
+_BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of the table: when it ``applies``, the hit is of this class and kind, for this reason. ``name`` is kept
-    with the hit, so it never comes to mean something else."""
+class Kept:
+    """What was kept of a hit, from which it can be judged anew. ``agent`` is what privacy let through, ``whole`` says
+    that this is all of it; ``rule`` names the rule that applied then, ``verdict`` is what it came to at last."""
 
-    name: str
-    cls: HitClass
-    kind: str
-    reason: str
-    applies: Callable[[Hit, str], bool]
-
-
-def _prefetch(headers: Mapping[str, str]) -> bool:
-    return any(_PREFETCH.search(headers.get(name, "")) for name in SIGNAL_HEADERS)
-
-
-@lru_cache(maxsize=4096)
-def is_crawler(agent: str) -> bool:
-    """Whether crawlerdetect's public list names this agent; slow, hence remembered for the agents last seen."""
-    return bool(CrawlerDetect().isCrawler(agent))
-
-
-_HUMAN, _MACHINE = HitClass.HUMAN, HitClass.MACHINE
-RULES = (
-    Rule("head", _MACHINE, "head", "a HEAD request: nobody saw anything", lambda hit, agent: hit.method == "HEAD"),
-    Rule(
-        "prefetch",
-        _MACHINE,
-        "prefetch",
-        "the request calls itself a prefetch",
-        lambda hit, agent: _prefetch(hit.headers),
-    ),
-    Rule(
-        "mpp",
-        _MACHINE,
-        "privacy_proxy",
-        "exactly Mozilla/5.0: Apple's privacy protection fetches whether or not anybody reads",
-        lambda hit, agent: agent == "Mozilla/5.0",
-    ),
-    Rule("agentless", _MACHINE, "scanner", "no agent named", lambda hit, agent: not agent),
-    Rule(
-        "image-proxy",
-        _HUMAN,
-        "image_proxy",
-        "an image proxy that fetches when a person opens",
-        lambda hit, agent: hit.event == "open" and bool(_PROXIES.search(agent)),
-    ),
-    Rule(
-        "proxy-click",
-        _MACHINE,
-        "scanner",
-        "an image proxy follows no links for people",
-        lambda hit, agent: bool(_PROXIES.search(agent)),
-    ),
-    Rule(
-        "gmail-delivery",
-        _MACHINE,
-        "prefetch",
-        "the agent of Gmail's fetch at delivery time",
-        lambda hit, agent: bool(_DELIVERY.search(agent)),
-    ),
-    Rule(
-        "scanner",
-        _MACHINE,
-        "scanner",
-        "a mail security scanner's agent",
-        lambda hit, agent: bool(_SCANNERS.search(agent)),
-    ),
-    Rule(
-        "program",
-        _MACHINE,
-        "bot",
-        "a program's agent, not a browser's",
-        lambda hit, agent: bool(_PROGRAMS.search(agent)),
-    ),
-    Rule("mail-client", _HUMAN, "mail_client", "a mail program", lambda hit, agent: bool(_MAIL_CLIENTS.search(agent))),
-    Rule("crawler", _MACHINE, "bot", "a known crawler's agent", lambda hit, agent: is_crawler(agent[:1024])),
-    Rule("browser", _HUMAN, "browser", "an ordinary browser", lambda hit, agent: True),
-)
-"""First that applies wins; the last always does."""
-
-_BY_NAME = {rule.name: rule for rule in RULES}
+    event: str
+    method: str
+    headers: Mapping[str, str]
+    agent: str | None
+    whole: bool
+    rule: str | None
+    verdict: Verdict
 
 
 def classify(hit: Hit) -> Verdict:
     """What one request shows by itself. ``hit.headers`` has lower-case names; the agent must be the whole one."""
-    agent = (hit.agent or "").strip()
-    rule = next(rule for rule in RULES if rule.applies(hit, agent))
-    return Verdict(rule.cls, rule.kind, rule.reason, RULES_VERSION, rule.name)
+    return _verdict(_rule(hit.event, hit.method, hit.headers, hit.agent))
 
 
 def alone(rule: str | None, verdict: Verdict) -> Verdict:
@@ -144,3 +46,55 @@ def alone(rule: str | None, verdict: Verdict) -> Verdict:
         return Verdict(known.cls, known.kind, known.reason, verdict.rules, known.name)
     kind = verdict.reason.partition("(")[2].rstrip(")") if verdict.kind == "repeat" else ""
     return replace(verdict, kind=kind) if kind else verdict
+
+
+def anew(hit: Kept) -> Verdict:
+    """What a stored hit shows by itself under the rules of today, as far as what was kept of it tells: method and
+    headers; the agent where it was kept whole; else the rule that applied to it then, and where that was the last one,
+    those that know an agent by its name."""
+    for rule in REQUEST_RULES:
+        if rule.applies(hit.method, hit.headers):
+            return _verdict(rule)
+    if hit.whole:
+        return _verdict(_by_agent(hit.event, _trimmed(hit.agent)))
+    named = _by_family(hit.agent) if hit.agent and hit.rule == AGENT_RULES[-1].name else None
+    return _verdict(named) if named else replace(alone(hit.rule, hit.verdict), rules=RULES_VERSION)
+
+
+def signals(hit: Hit, verdict: Verdict) -> dict[str, Any]:
+    """What is kept of a hit beside its agent, so that it can be judged anew (see ``Kept``)."""
+    return {"method": hit.method, **hit.headers, "rule": verdict.rule} | ({"whole": True} if hit.whole else {})
+
+
+def kept(event: str, agent: str | None, signals: Mapping[str, Any] | None, verdict: Verdict) -> Kept:
+    """What was kept of a hit, from what ``signals`` made; None: that was erased with the person's data."""
+    signals = signals or {}
+    headers = {name: signals[name] for name in SIGNAL_HEADERS if name in signals}
+    whole = bool(signals.get("whole")) and agent is not None
+    return Kept(event, signals.get("method", ""), headers, agent, whole, signals.get("rule"), verdict)
+
+
+def _rule(event: str, method: str, headers: Mapping[str, str], agent: str | None) -> Rule:
+    for rule in REQUEST_RULES:
+        if rule.applies(method, headers):
+            return rule
+    return _by_agent(event, _trimmed(agent))
+
+
+def _trimmed(agent: str | None) -> str:
+    return (agent or "")[:LONGEST_AGENT].strip()
+
+
+@lru_cache(maxsize=8192)
+def _by_agent(event: str, agent: str) -> Rule:
+    """The first rule for an agent; slow where it is new, hence remembered for the agents last seen."""
+    return next(rule for rule in AGENT_RULES if rule.event in (None, event) and rule.applies(agent))
+
+
+@lru_cache(maxsize=8192)
+def _by_family(family: str) -> Rule | None:
+    return next((rule for rule in AGENT_RULES if rule.by_name and rule.applies(family)), None)
+
+
+def _verdict(rule: Rule) -> Verdict:
+    return Verdict(rule.cls, rule.kind, rule.reason, RULES_VERSION, rule.name)

@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from tracker.hits.agents import family
+
 Network = IPv4Network | IPv6Network
-
-_BROWSERS = (
-    ("Gmail image proxy", re.compile(r"GoogleImageProxy")),
-    ("Yahoo image proxy", re.compile(r"YahooMailProxy")),
-    ("Thunderbird", re.compile(r"Thunderbird/")),
-    ("Outlook", re.compile(r"Outlook|ms-office|Microsoft Office/|MSOffice")),
-    ("Apple Mail", re.compile(r"AppleMail|^Mozilla/5\.0$")),
-    ("Edge", re.compile(r"Edg(?:e|A|iOS)?/")),
-    ("Opera", re.compile(r"OPR/|Opera")),
-    ("Samsung Internet", re.compile(r"SamsungBrowser/")),
-    ("Firefox", re.compile(r"Firefox/|FxiOS/")),
-    ("Chrome", re.compile(r"Chrome/|CriOS/|Chromium/")),
-    ("Internet Explorer", re.compile(r"MSIE |Trident/")),
-    ("Safari", re.compile(r"Version/[\d.]+ .*Safari/")),
-    ("Apple Mail", re.compile(r"(?:Macintosh|iPhone|iPad).*AppleWebKit/\S+ \(KHTML, like Gecko\)(?: Mobile/\w+)?$")),
-)
-_SYSTEMS = (
-    ("iOS", re.compile(r"iPhone|iPad|iPod|Outlook-iOS|\.iphone")),
-    ("Android", re.compile(r"Android")),
-    ("ChromeOS", re.compile(r"CrOS")),
-    ("Windows", re.compile(r"Windows")),
-    ("macOS", re.compile(r"Macintosh|Mac OS X|Mac_PowerPC")),
-    ("Linux", re.compile(r"Linux|X11")),
-)
-
-
-@lru_cache(maxsize=4096)
-def family(agent: str) -> str:
-    """The program and system of an agent without versions, such as ``Firefox on Windows``; ``other`` where unknown."""
-    agent = agent[:1024].strip()
-    browser = next((name for name, pattern in _BROWSERS if pattern.search(agent)), None)
-    if browser is None:
-        product = re.match(r"[A-Za-z][A-Za-z-]{0,30}", agent)
-        browser = product.group() if product and product.group() != "Mozilla" else "other"
-    system = next((name for name, pattern in _SYSTEMS if pattern.search(agent)), None)
-    return f"{browser} on {system}" if system and "image proxy" not in browser else browser
 
 
 def keep_agent(agent: str | None, mode: str) -> str | None:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tracker.hits.classify import SIGNAL_HEADERS, classify
+from tracker.hits.classify import classify
 from tracker.hits.judging import as_repeat
 from tracker.hits.privacy import client_address, keep_address, keep_agent
+from tracker.hits.rules import SIGNAL_HEADERS
 from tracker.model import Clock, Hit, LinkType, new_id
 from tracker.redaction import without_addresses
 
@@ -100,4 +101,5 @@ class Witness:
             hit,
             address=keep_address(hit.address, privacy.ip),
             agent=keep_agent(hit.agent, privacy.user_agent),
+            whole=privacy.user_agent == "full",
         )

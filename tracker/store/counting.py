@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tracker.hits.classify import classify
+from tracker.hits.classify import classify, signals
 from tracker.hits.judging import as_repeat
 from tracker.model import Hit, HitClass, LinkType, Verdict
 from tracker.store import timeline
@@ -88,11 +88,11 @@ def event_type(hit: Hit) -> str:
 
 
 def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
-    signals = json.dumps({"method": hit.method, **hit.headers, "rule": verdict.rule})
+    kept = json.dumps(signals(hit, verdict))
     position = hit.position if hit.position >= 0 else None
     what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
     judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
-    return what + judged + (hit.address, hit.agent, signals, None)
+    return what + judged + (hit.address, hit.agent, kept, None)
 
 
 def count(db: sqlite3.Connection, hits: Sequence[Hit], stamp: Stamp) -> None:
