@@ -42,7 +42,8 @@ def sections(started: Config, newest: Config) -> list[tuple[str, str, Sequence[S
         if path not in keys:
             continue
         value, source = _Hidden.text(keys[path]), config.places.get(path, "")
-        setting = Setting(show(path), value, _purpose(purposes, path), source, after.get(path) != keys[path])
+        pending = after.get(path) != keys[path]
+        setting = Setting(show(path), value, _purpose(purposes, path), source, _waits(path), pending)
         found.setdefault(path[:-1], []).append(setting)
     ordered = sorted(found, key=lambda path: _order(path, list(Config.model_fields)))
     return [(_title(path, newest), _purpose(purposes, path), found[path]) for path in ordered]

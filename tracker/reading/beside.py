@@ -117,12 +117,13 @@ class Inbox(Protocol):
 class Setting:
     """A key of the configuration. ``value`` is as it would be written in the file, None where it is secret and set;
     ``source``: the file and line, or the variable, empty where it has its default; ``pending``: the file says otherwise
-    since, which holds after a restart."""
+    since, which holds after a restart; ``restart``: changes of this key do."""
 
     key: str
     value: str | None
     purpose: str
     source: str
+    restart: bool = False
     pending: bool = False
 
 
@@ -141,3 +142,6 @@ class Beside:
     queue: Queue | None = None
     inbox: Inbox | None = None
     configuration: Callable[[], Configuration] | None = None
+
+
+NOTHING = Beside()

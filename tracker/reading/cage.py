@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 MOST_HOSTS = 60
@@ -39,6 +39,9 @@ _SHOWN = re.compile(
 )
 _REMOTE = re.compile(r"(https?:|(?<![:\w]))[/\\]{2}([a-z0-9][a-z0-9.-]*+(?::\d{1,5})?)([^\s,\"')]*+)", re.IGNORECASE)
 _OF_OURS = re.compile(r"/[ocum]/[A-Za-z0-9_-]{20,}(?:\.gif)?(?:[?#].*)?\Z")
+_LABEL_END = re.compile(r"</?a(?=[\s/>])", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*+(?:>|\Z)")
+_NEAR = 2000
 _DOCTYPE = re.compile(r"\s*+<!doctype[^>]*+>", re.IGNORECASE)
 
 _STYLE = "html{background:#fff;color:#000;color-scheme:light only}body{cursor:default}"
@@ -77,6 +80,15 @@ def _link(match: re.Match[str], on_link: Callable[[str], Shown]) -> str:
     href = f' href="{html.escape(shown.href)}"' if first else ""
     mark = shown.mark if name.lower() == "a" else ""
     return f"<{name}{href} {''.join(kept).rstrip('/ ')}>{mark}"
+
+
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """What each link leads to, and its text as far as it is near."""
+    for match in _LEADING.finditer(text):
+        found = next((each for each in _ATTRIBUTE.finditer(match[2]) if each[1].lower() in _LEADS), None)
+        if found:
+            label = _LABEL_END.split(text[match.end() : match.end() + _NEAR], maxsplit=1)[0]
+            yield html.unescape(_value(found)).strip(), " ".join(html.unescape(_TAG.sub(" ", label)).split())
 
 
 def _value(attribute: re.Match[str]) -> str:

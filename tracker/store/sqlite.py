@@ -147,9 +147,10 @@ class SqliteStore:
         kind: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        recipient: int | None = None,
     ) -> Page:
         """Events in the order of recording."""
-        return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
+        return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until, recipient))
 
     def page(self, message: str, recipient: int | None) -> Row | None:
         """A message's mirror page, None where none is kept."""
@@ -160,9 +161,9 @@ class SqliteStore:
         with self._lock, self._trouble(), self._transaction() as db:
             return pages.drop(db, before, limit)
 
-    def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
+    def urls(self, sender: str | None, limit: int, after: str | None = None, q: str | None = None) -> Page:
         """Every URL seen, without its query, and the type saved for it."""
-        return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after), sender))
+        return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after, q), sender))
 
     def suppressions(self, wanted: SuppressionFilter, limit: int, after: str | None = None) -> Page:
         """Entries of the suppression list, the newest first."""
