@@ -50,7 +50,7 @@ class MessagePage:
     @signed_in
     async def message(self, visit: Visit) -> Response:
         """One message."""
-        asked = visit.asked("recipient", "state", "q", "page", "cursor", "images", "done", *CSV)
+        asked = visit.asked("recipient", "state", "q", "page", "cursor", "images", "done", "count", *CSV)
         id = params.message_id(visit.request.path_params["id"])
         row = await run_in_threadpool(self._store.message, id) if id else None
         if id is None or row is None:

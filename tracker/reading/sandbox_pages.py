@@ -102,7 +102,7 @@ class SandboxPages:
         headers = {"Cache-Control": "no-store", "Content-Security-Policy": "sandbox; default-src 'none'"}
         return FileResponse(file, media_type="message/rfc822", filename=file.name, headers=headers)
 
-    def _sources(self, letter: Letter, request: Request) -> tuple[list[str], bool]:
+    def _sources(self, letter: Letter, request: Request) -> tuple[Sequence[str], bool]:
         if letter.html is None:
             return [], False
         ours = [urlsplit(self._public_url).netloc, request.headers.get("host", "")]
