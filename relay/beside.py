@@ -16,16 +16,19 @@ from relay.dispatch.mail import Mail, Rcpt
 from relay.dispatch.spool import FOLDER
 from relay.inbox import SandboxInbox
 from relay.queueing import ask_all, hosts
+from tracker.errors import BadToken
 from tracker.reading.beside import Beside, Configuration, QueuedMail, QueueState, Trouble, Waiting
+from tracker.tokens import Click, Keyring
 
 
-def beside(config: Config, newest: Callable[[], Config]) -> Beside:
+def beside(config: Config, keyring: Keyring, newest: Callable[[], Config]) -> Beside:
     """All that is shown of a service that was started with ``config``; ``newest`` is the configuration as it was last
     read."""
     return Beside(
         partial(queue_state, config.data_dir),
         SandboxInbox(config.data_dir) if has_sandbox(config) else None,
         lambda: Configuration(inventory.sections(config, newest()), _version()),
+        partial(target, keyring),
     )
 
 
@@ -33,6 +36,15 @@ def has_sandbox(config: Config) -> bool:
     """Whether some mail is kept here instead of being sent."""
     smarthosts = [config.relay.smarthost, *(entry.smarthost for entry in config.senders if entry.smarthost)]
     return any(each.host == "sandbox" for each in smarthosts)
+
+
+def target(keyring: Keyring, url: str) -> str | None:
+    """Where a click on a tracked URL leads, None where it is none that we sealed."""
+    _, _, token = url.rpartition("/c/")
+    try:
+        return keyring.open(Click, token).url
+    except BadToken:
+        return None
 
 
 def queue_state(data_dir: Path, limit: int, after: str | None) -> QueueState | None:

@@ -75,7 +75,7 @@ class Web:
             stack.push_async_callback(recorder.stop)
             shared = (self._store, recorder, time.time, self._readiness, self._sample, gate)
             forget = partial(forgetting.forget, data_dir, self._store)
-            around = beside(self._settings.config, lambda: self._settings.config)
+            around = beside(self._settings.config, keyring, lambda: self._settings.config)
             app = create_app(config, keyring, *shared, self._onward, forget, around)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:

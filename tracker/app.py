@@ -129,7 +129,7 @@ def _dashboard(
         LinkPages(frame, store),
         SuppressionPages(frame, store),
         QueuePage(frame, beside.queue),
-        *([SandboxPages(frame, beside.inbox, config.public_url)] if beside.inbox else []),
+        *([SandboxPages(frame, beside.inbox, beside.target, config.public_url)] if beside.inbox else []),
         *([SettingsPage(frame, beside.configuration)] if beside.configuration else []),
     ]
     return frame.routes(parts)

@@ -137,11 +137,13 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What there is beside the tracker; None: nothing of that kind."""
+    """What there is beside the tracker; None: nothing of that kind. ``target`` says where a click on a URL leads, None
+    where the URL is none of ours."""
 
     queue: Queue | None = None
     inbox: Inbox | None = None
     configuration: Callable[[], Configuration] | None = None
+    target: Callable[[str], str | None] = lambda url: None
 
 
 NOTHING = Beside()

@@ -35,9 +35,11 @@ _REACHING_STILL = re.compile(rf"<(?=(?:link|meta|base)(?:[{_WS}/>]|\Z))", re.IGN
 _LEADING = re.compile(rf"<(a|area)(?=[{_WS}/])({_ATTRIBUTES})>", re.IGNORECASE | re.ASCII)
 _LEADS = frozenset(("href", "xlink:href"))
 _SHOWN = re.compile(
-    r"""(?:[\s"'/](?:src|srcset|background|poster)[\s]*+=|url\()[\s]*+("[^"]*+"|'[^']*+'|[^\s>)]++)""", re.IGNORECASE
+    r"""(?:[\s"'/](?:src|srcset|background|poster)[\s]*+=|(?<!@import )url\()[\s]*+("[^"]*+"|'[^']*+'|[^\s>)]++)""",
+    re.IGNORECASE,
 )
 _REMOTE = re.compile(r"(https?:|(?<![:\w]))[/\\]{2}([a-z0-9][a-z0-9.-]*+(?::\d{1,5})?)([^\s,\"')]*+)", re.IGNORECASE)
+_NO_PICTURE = re.compile(r"\.(?:css|woff2?|ttf|otf|eot)(?:[?#]|\Z)", re.IGNORECASE)
 _OF_OURS = re.compile(r"/[ocum]/[A-Za-z0-9_-]{20,}(?:\.gif)?(?:[?#].*)?\Z")
 _LABEL_END = re.compile(r"</?a(?=[\s/>])", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*+(?:>|\Z)")
@@ -106,6 +108,8 @@ def hosts(text: str, never: Collection[str] = ()) -> tuple[list[str], bool]:
         for scheme, host, rest in () if value[:5].lower() == "data:" else _REMOTE.findall(value):
             if _OF_OURS.match(rest):
                 ours.add(host.lower())
+            if _NO_PICTURE.search(rest):
+                continue
             schemes = (scheme.lower(),) if scheme else ("https:", "http:")
             found.update(dict.fromkeys(f"{each}//{host.lower()}" for each in schemes))
     kept = [source for source in found if not _names(source) & ours]

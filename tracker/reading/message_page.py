@@ -20,8 +20,11 @@ from tracker.reading.picture_page import PicturePage
 from tracker.store.base import LinkTypeChange, Row, Store
 from tracker.store.link_types import SavedTypes, of_sender, saved_for
 
-PEOPLE, EVENTS = 50, 100
+PEOPLE, EVENTS = 25, 50
 """Recipients and events that are shown at once."""
+
+CHOICES = 100
+"""Recipients that a list to choose from can have."""
 
 STATES = {
     "pending": lambda row: row["status"] == "pending",
@@ -85,7 +88,7 @@ class MessagePage:
             types=list(LinkType),
             people=_picked(people, asked),
             only=next((each for each in people if each["ordinal"] == only), None),
-            choosable=people if 1 < len(people) <= PEOPLE else [],
+            choosable=people if 1 < len(people) <= CHOICES else [],
             lines=timeline.lines(happened.rows, row, by_position, cursor is None),
             later=params.seal_cursor(happened.next),
             begun=cursor is not None,

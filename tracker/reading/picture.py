@@ -20,7 +20,7 @@ _MARK = (
     "vertical-align:top!important;z-index:2147483647!important"
 )
 _PILL = (
-    _BASE + "position:absolute!important;left:-6px!important;top:-10px!important;display:flex!important;"
+    _BASE + "position:absolute!important;left:-10px!important;top:-16px!important;display:flex!important;"
     "border-radius:9px!important;overflow:hidden!important;white-space:nowrap!important;"
     "font:600 11px/18px system-ui,sans-serif!important;box-shadow:0 0 0 1px #fff,0 1px 4px #0006!important"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,7 +24,7 @@ _MOST_LINKS, _LABEL = 500, 200
 
 
 class Tracked(NamedTuple):
-    """A link of ours in a mail: where it leads, what it is (``c``: a click, ``u``: the opt-out page, ``m``: the web
+    """A link of ours in a mail: its URL, what it is (``c``: a click, ``u``: the opt-out page, ``m``: the web
     copy), its text."""
 
     url: str
@@ -33,11 +33,12 @@ class Tracked(NamedTuple):
 
 
 class SandboxPages:
-    """The sandbox. ``public_url`` is what stands in links of ours."""
+    """The sandbox. ``target`` says where a click on a URL of ours leads, ``public_url`` is what stands in them."""
 
-    def __init__(self, frame: Frame, inbox: Inbox, public_url: str) -> None:
+    def __init__(self, frame: Frame, inbox: Inbox, target: Callable[[str], str | None], public_url: str) -> None:
         self.frame = frame
         self._inbox = inbox
+        self._target = target
         self._public_url = public_url
 
     def routes(self) -> list[Route]:
@@ -76,7 +77,7 @@ class SandboxPages:
         return visit.page(
             "sandbox_mail.html",
             mail=letter,
-            links=await run_in_threadpool(links_of, letter),
+            links=[(link, self._target(link.url)) for link in await run_in_threadpool(links_of, letter)],
             sources=sources,
             left_out=left_out,
             images="images" in asked,
