@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, SecretStr, StrictStr, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, SecretStr, StrictStr, model_validator
 
 from relay.certificates import CertificateError, tls_context
 from relay.dkim import DkimKeyError, read_key
@@ -34,7 +34,7 @@ from tracker.config import (
     default,
 )
 from tracker.errors import ConfigError
-from tracker.loading import load
+from tracker.loading import Places, load
 from tracker.model import LinkType
 from tracker.tokens import parse_key
 from tracker.tree import show
@@ -293,6 +293,12 @@ class Config(Section):
     relay: RelayConfig = Field(default_factory=RelayConfig)
     tracker: TrackerConfig = Field(default_factory=TrackerConfig)
     senders: tuple[SenderConfig, ...] = ()
+    _places: Places = PrivateAttr(default_factory=dict)
+
+    @property
+    def places(self) -> Places:
+        """Where each key was given: file and line, or the variable; what is not here has its default."""
+        return self._places
 
 
 def load_config(
@@ -316,7 +322,9 @@ def load_config(
             yield Problem(("relay", "smarthost", "host"), "is required; `sandbox` keeps mail in data_dir/sandbox")
         yield from not_built(config)
 
-    return load(path, Config, environ, checks, doubts, warn)
+    config, places = load(path, Config, environ, checks, doubts, warn)
+    config._places = places
+    return config
 
 
 def route_to(config: Config, route: str | None) -> SmarthostConfig:

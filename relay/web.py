@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from relay import forgetting
+from relay.beside import beside
 from relay.config import Config, opt_out_url
 from relay.forgetting import Forgetting
 from relay.queueing import SpoolCollector
@@ -74,10 +75,11 @@ class Web:
             stack.push_async_callback(recorder.stop)
             shared = (self._store, recorder, time.time, self._readiness, self._sample, gate)
             forget = partial(forgetting.forget, data_dir, self._store)
-            app = create_app(config, keyring, *shared, self._onward, forget)
+            around = beside(self._settings.config, keyring, lambda: self._settings.config)
+            app = create_app(config, keyring, *shared, self._onward, forget, around)
             await stack.enter_async_context(web_server(app, sockets[0]))
             if config.admin_listen is not None:
-                admin = create_admin_app(config, *shared, forget)
+                admin = create_admin_app(config, *shared, forget, around)
                 await stack.enter_async_context(web_server(admin, sockets[1]))
             life.ready()
             chores = [

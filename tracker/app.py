@@ -23,6 +23,7 @@ from tracker.ops import Readiness
 from tracker.reading.answers import problem
 from tracker.reading.api import Api
 from tracker.reading.auth import Gate
+from tracker.reading.beside import NOTHING, Beside
 from tracker.reading.events import EventApi
 from tracker.reading.frame import Frame, Part
 from tracker.reading.link_pages import LinkPages
@@ -31,9 +32,13 @@ from tracker.reading.message_page import MessagePage
 from tracker.reading.openapi import Description
 from tracker.reading.operations import routes_of
 from tracker.reading.people import Forget, Forgotten, PeopleApi
+from tracker.reading.picture_page import PicturePage
 from tracker.reading.postmark_api import PostmarkApi
+from tracker.reading.queue_page import QueuePage
 from tracker.reading.report_api import ReportApi
+from tracker.reading.sandbox_pages import SandboxPages
 from tracker.reading.sessions import Sessions
+from tracker.reading.settings_page import SettingsPage
 from tracker.reading.sign_in import SignIn
 from tracker.reading.suppression_pages import SuppressionPages
 from tracker.reading.suppressions import SuppressionApi
@@ -57,17 +62,18 @@ def create_app(
     gate: Gate | None = None,
     onward: Onward = lambda sender: None,
     forget: Forget | None = None,
+    beside: Beside = NOTHING,
 ) -> Application:
     """What answers on ``tracker.listen``: the public routes, and the private ones too unless ``tracker.admin_listen``
     gives them a place of their own. ``sample`` is a command that sends a sample mail, shown while there is none;
     ``gate`` knows the API keys, by default those of ``config``; ``onward`` where people go after an opt-out;
-    ``forget`` erases a person, by default in the store alone.
+    ``forget`` erases a person, by default in the store alone; ``beside`` is what the dashboard shows of the relay.
     Whoever calls starts and stops the recorder and opens the store."""
     routes: list[BaseRoute] = [ops.livez_route(keyring)]
     if config.well_known is not None:
         routes += WellKnown(config.well_known).routes()
     if config.admin_listen is None:
-        routes += _private(config, store, recorder, clock, readiness, sample, gate, forget)
+        routes += _private(config, store, recorder, clock, readiness, sample, gate, forget, beside)
     witness = Witness(config, clock)
     kept = config.retention.mirror_pages
     public: dict[str, Application] = {
@@ -87,9 +93,10 @@ def create_admin_app(
     sample: str | None = None,
     gate: Gate | None = None,
     forget: Forget | None = None,
+    beside: Beside = NOTHING,
 ) -> Application:
     """What answers on ``tracker.admin_listen``: dashboard, API, metrics and readyz, and no public route."""
-    routes = [ops.livez_route(), *_private(config, store, recorder, clock, readiness, sample, gate, forget)]
+    routes = [ops.livez_route(), *_private(config, store, recorder, clock, readiness, sample, gate, forget, beside)]
     return _Door({}, _starlette(routes))
 
 
@@ -102,6 +109,7 @@ def _private(
     sample: str | None,
     gate: Gate | None,
     forget: Forget | None,
+    beside: Beside,
 ) -> list[BaseRoute]:
     gate = gate or Gate(config.api_keys, clock)
     api = parts_of_the_api(config, store, clock, gate, forget or (lambda address: Forgotten(store.forget(address))))
@@ -110,7 +118,7 @@ def _private(
         *(route for part in api for route in routes_of(part)),
         # Before the dashboard, whose messages stand under /messages/ too.
         *PostmarkApi(config, store, store, gate, clock).routes(),
-        *_dashboard(config, store, clock, gate, sample),
+        *_dashboard(config, store, clock, gate, sample, beside),
     ]
 
 
@@ -127,15 +135,20 @@ def parts_of_the_api(config: TrackerConfig, store: Store, clock: Clock, gate: Ga
 
 
 def _dashboard(
-    config: TrackerConfig, store: Store, clock: Clock, gate: Gate, sample: str | None
+    config: TrackerConfig, store: Store, clock: Clock, gate: Gate, sample: str | None, beside: Beside
 ) -> Sequence[BaseRoute]:
     frame = Frame(config, Sessions(gate, store), clock)
+    picture = PicturePage(frame, store, config.public_url, config.retention.mirror_pages)
     parts: list[Part] = [
         SignIn(config, frame, gate),
         MessageList(frame, store, sample),
-        MessagePage(frame, store),
+        picture,
+        MessagePage(frame, store, picture),
         LinkPages(frame, store),
         SuppressionPages(frame, store),
+        QueuePage(frame, beside.queue),
+        *([SandboxPages(frame, beside.inbox, beside.target, config.public_url)] if beside.inbox else []),
+        *([SettingsPage(frame, beside.configuration)] if beside.configuration else []),
     ]
     return frame.routes(parts)
 

@@ -20,6 +20,8 @@ from tracker.units import did_you_mean
 
 S = TypeVar("S", bound=Section)
 KeyPath = tuple[str | int, ...]
+Places = Mapping[KeyPath, str]
+"""By the way to a key: file and line, or the variable, where it was given."""
 
 LARGEST_FILE = 1024 * 1024
 """Bytes of a configuration file that are read; parsing YAML takes seconds a megabyte."""
@@ -32,9 +34,9 @@ def load(
     checks: Callable[[S], Iterable[Problem]] = lambda _: (),
     doubts: Callable[[S], Iterable[Problem]] = lambda _: (),
     warn: Callable[[str], None] = lambda _: None,
-) -> S:
-    """The configuration in a file, overridden by the environment; ``checks`` finds what is wrong in the whole of it,
-    ``doubts`` what is no error but worth a word, which ``warn`` is told, with its place.
+) -> tuple[S, Places]:
+    """The configuration in a file, overridden by the environment, and where each key was given. ``checks`` finds what
+    is wrong in the whole of it, ``doubts`` what is no error but worth a word, which ``warn`` is told, with its place.
 
     Raises ConfigError with every problem as ``file:line: key: what is wrong``, OSError where the file cannot be read.
     """
@@ -53,7 +55,7 @@ def load(
         tree.complain(doubt.path, doubt.sentence)
     for sentence in sorted(tree.problems, key=lambda problem: _place(problem, str(path))):
         warn(sentence)
-    return config
+    return config, dict(tree.places)
 
 
 def _read(path: Path) -> str:

@@ -32,3 +32,22 @@ def when(seconds: float, zone: tzinfo, now: float) -> dict[str, str]:
     same_year = moment.year == datetime.fromtimestamp(now, zone).year
     text = f"{moment.day} {moment:%b}" + ("" if same_year else f" {moment.year}") + f", {moment:%H:%M}"
     return {"text": text, "full": f"{moment:%Y-%m-%d %H:%M:%S %Z}", "iso": moment.isoformat(timespec="seconds")}
+
+
+def octets(size: float) -> str:
+    """A size in the unit that suits it, 1,000 octets a kilobyte."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:,.0f}{THIN}{unit}" if unit == "B" or size >= 100 else f"{size:,.1f}{THIN}{unit}"
+
+
+def span(seconds: float) -> str:
+    """How long, in one or two units."""
+    seconds = max(0, round(seconds))
+    for name, unit, finer, below in (("d", 86400, 3600, "h"), ("h", 3600, 60, "min"), ("min", 60, 1, "s")):
+        if seconds >= unit:
+            rest = seconds % unit // finer
+            return f"{seconds // unit}{THIN}{name}" + (f" {rest}{THIN}{below}" if rest and seconds < 10 * unit else "")
+    return f"{seconds}{THIN}s"

@@ -183,6 +183,7 @@ class Frame:
         shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles, "nav": NAV}
         self._templates.globals.update(shared)
         filters = {"when": self._when, "number": figures.number, "percent": figures.percent}
+        filters |= {"octets": figures.octets, "span": figures.span}
         self._templates.filters.update(filters)
 
     def routes(self, parts: Iterable[Part]) -> list[Route]:

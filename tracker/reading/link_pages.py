@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.model import LinkType
-from tracker.reading import entries, params
-from tracker.reading.answers import read_page
-from tracker.reading.frame import ROWS, Frame, Visit, posted, see_other, signed_in
-from tracker.reading.params import BadRequest
+from tracker.reading import entries, params, shapes
+from tracker.reading.answers import Select, read_page
+from tracker.reading.downloads import CSV, Table, file_of
+from tracker.reading.editor import Editor, Slip
+from tracker.reading.frame import ROWS, Frame, Visit, posted, signed_in
 from tracker.store.base import Store
 
 _BLANK = {"url": "", "sender": "", "type": "never"}
+_SAVED = ("url", "sender", "type", "since")
+
+Saved = tuple[str, str | None, LinkType | None]
 
 
 class LinkPages:
@@ -26,6 +29,7 @@ class LinkPages:
     def __init__(self, frame: Frame, store: Store) -> None:
         self.frame = frame
         self._store = store
+        self._editor = Editor("/links", self._shown)
 
     def routes(self) -> list[Route]:
         """The page, and what its forms do."""
@@ -37,42 +41,43 @@ class LinkPages:
     @signed_in
     async def list(self, visit: Visit) -> Response:
         """Saved types, and the links of one sender or of all."""
-        asked = visit.asked("sender", "cursor", "done")
-        return await self._shown(visit, asked)
+        asked = visit.asked("sender", "q", "cursor", "done", "count", *CSV)
+        urls, saved = self._urls(asked), Table.of(_SAVED, self._store.link_types)
+        file = await file_of(asked, {"links": Table(shapes.URL, urls), "saved": saved})
+        return file or await self._shown(visit, asked, Slip())
 
     @posted()
     async def save(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Save a type, or with an empty one take it back."""
-        given = {name: fields.get(name, "").strip() for name in _BLANK}
-        try:
-            saved = entries.link_type({**given, "type": given["type"] or None})
-        except BadRequest as error:
-            return await self._shown(visit, {}, given, str(error), 400)
-        url, sender, kind = saved
-        await run_in_threadpool(self._store.save_link_type, sender, url, kind)
-        shown = fields.get("shown", "").strip()
-        return see_other("/links?" + urlencode({**({"sender": shown} if shown else {}), "done": "saved"}))
+        return await self._editor.do(visit, fields, _read, self._save, "saved")
 
-    async def _shown(
-        self,
-        visit: Visit,
-        asked: Mapping[str, str],
-        given: Mapping[str, str] | None = None,
-        error: str | None = None,
-        status: int = 200,
-    ) -> Response:
-        sender, cursor = asked.get("sender", "").strip().lower(), params.cursor(asked)
+    def _save(self, saved: Saved) -> int:
+        url, sender, type = saved
+        self._store.save_link_type(sender, url, type)
+        return 1
+
+    def _urls(self, asked: Mapping[str, str]) -> Select:
+        sender, q = asked.get("sender", "").strip().lower(), asked.get("q", "").strip()
+        return partial(self._store.urls, sender or None, q=q or None)
+
+    async def _shown(self, visit: Visit, asked: Mapping[str, str], slip: Slip) -> Response:
         saved = await run_in_threadpool(self._store.link_types)
-        page = await read_page(partial(self._store.urls, sender or None), ROWS, cursor)
+        page = await read_page(self._urls(asked), ROWS, params.cursor(asked))
         return visit.page(
-            *("links.html", status),
+            *("links.html", slip.status),
             saved=saved,
             types=list(LinkType),
             links=page.rows,
-            sender=sender,
+            sender=asked.get("sender", "").strip().lower(),
+            query=asked.get("q", "").strip(),
             older=params.seal_cursor(page.next),
-            later=cursor is not None,
-            given=given or _BLANK,
-            error=error,
+            later="cursor" in asked,
+            given={**_BLANK, **slip.given},
+            error=slip.error,
             done=asked.get("done"),
         )
+
+
+def _read(fields: Mapping[str, str]) -> Saved:
+    given = {name: fields.get(name, "").strip() for name in _BLANK}
+    return entries.link_type({**given, "type": given["type"] or None})

@@ -40,6 +40,14 @@ def limit(params: Mapping[str, str]) -> int:
     return int(text)
 
 
+def number(params: Mapping[str, str], name: str) -> int | None:
+    """A whole number, None where not given. Raises BadRequest."""
+    text = params.get(name)
+    if text is not None and not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        raise BadRequest(f"Give a whole number as {name!r}.")
+    return None if text is None else int(text)
+
+
 def choice(params: Mapping[str, str], name: str, allowed: Sequence[str]) -> str | None:
     """One of the allowed values, None where not given. Raises BadRequest."""
     value = params.get(name)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
-from tracker.hits.privacy import family
+from tracker.hits.agents import family
 from tracker.reading.params import rfc3339
 from tracker.store.base import Numbers, ReportFilter, Row
 

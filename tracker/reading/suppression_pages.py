@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from urllib.parse import urlencode
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tracker.model import Suppression
 from tracker.reading import entries, params
-from tracker.reading.answers import MOST_OCTETS, read_page, whole_list
-from tracker.reading.frame import ROWS, Frame, Visit, posted, see_other, signed_in
-from tracker.reading.params import BadRequest
+from tracker.reading.answers import MOST_OCTETS, read_page
+from tracker.reading.downloads import CSV, Table, file_of
+from tracker.reading.editor import Editor, Slip
+from tracker.reading.frame import ROWS, Frame, Visit, posted, signed_in
 from tracker.store.base import Lists, SuppressionFilter
 
 _BLANK = {"address": "", "sender": "", "kind": "mail", "reason": ""}
@@ -25,6 +25,7 @@ class SuppressionPages:
     def __init__(self, frame: Frame, store: Lists) -> None:
         self.frame = frame
         self._store = store
+        self._editor = Editor("/suppressions", self._shown)
 
     def routes(self) -> list[Route]:
         """The page, and what its forms do."""
@@ -33,70 +34,61 @@ class SuppressionPages:
             Route("/suppressions", self.add, methods=["POST"]),
             Route("/suppressions/remove", self.remove, methods=["POST"]),
             Route("/suppressions/import", self.take_in, methods=["POST"]),
-            Route("/suppressions.csv", self.download, methods=["GET"]),
         ]
 
     @signed_in
     async def list(self, visit: Visit) -> Response:
         """The entries, the newest first."""
-        asked = visit.asked("q", "cursor", "done", "count")
-        return await self._shown(visit, asked)
+        asked = visit.asked("q", "cursor", "done", "count", *CSV)
+        select = partial(self._store.suppressions, _wanted(asked))
+        file = await file_of(asked, {"suppressions": Table(entries.COLUMNS, select)})
+        return file or await self._shown(visit, asked, Slip())
 
     @posted()
     async def add(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Add what the form says."""
-        given = {name: fields.get(name, "") for name in _BLANK}
-        try:
-            found = entries.entry({name: value for name, value in given.items() if value.strip()})
-        except BadRequest as error:
-            return await self._shown(visit, {}, given, str(error), 400)
-        return _done("added", await run_in_threadpool(self._store.suppress, [found]))
+        return await self._editor.do(visit, fields, _added, self._store.suppress, "added")
 
     @posted()
     async def remove(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Remove one entry."""
-        found = entries.entry({name: fields.get(name, "") for name in ("address", "sender", "kind")})
-        which = (found.address, found.sender or "", found.kind)
-        return _done("removed", await run_in_threadpool(self._store.unsuppress, *which))
+        return await self._editor.do(visit, fields, _named, self._remove, "removed")
 
     @posted(MOST_OCTETS)
     async def take_in(self, visit: Visit, fields: Mapping[str, str]) -> Response:
         """Add what a CSV file says: all of it, or where a row is wrong, nothing."""
-        try:
-            found = await run_in_threadpool(entries.from_csv, fields.get("file", "").encode())
-        except BadRequest as error:
-            return await self._shown(visit, {}, None, str(error), 400)
-        return _done("added", await run_in_threadpool(self._store.suppress, found))
+        file = {"file": fields.get("file", "")}
+        return await self._editor.do(visit, file, _filed, self._store.suppress, "added")
 
-    @signed_in
-    async def download(self, visit: Visit) -> Response:
-        """The whole list as CSV."""
-        select = partial(self._store.suppressions, SuppressionFilter())
-        return await whole_list(select, entries.COLUMNS, "suppressions")
+    def _remove(self, found: Suppression) -> int:
+        return self._store.unsuppress(found.address, found.sender or "", found.kind)
 
-    async def _shown(
-        self,
-        visit: Visit,
-        asked: Mapping[str, str],
-        given: Mapping[str, str] | None = None,
-        error: str | None = None,
-        status: int = 200,
-    ) -> Response:
-        query, cursor = asked.get("q", "").strip(), params.cursor(asked)
-        wanted = SuppressionFilter(q=query or None)
-        page = await read_page(partial(self._store.suppressions, wanted), ROWS, cursor)
+    async def _shown(self, visit: Visit, asked: Mapping[str, str], slip: Slip) -> Response:
+        page = await read_page(partial(self._store.suppressions, _wanted(asked)), ROWS, params.cursor(asked))
         return visit.page(
-            *("suppressions.html", status),
+            *("suppressions.html", slip.status),
             entries=page.rows,
-            query=query,
+            query=asked.get("q", "").strip(),
             older=params.seal_cursor(page.next),
-            later=cursor is not None,
-            given=given or _BLANK,
-            error=error,
+            later="cursor" in asked,
+            given={**_BLANK, **slip.given},
+            error=slip.error,
             done=asked.get("done"),
             count=asked.get("count", "0"),
         )
 
 
-def _done(what: str, count: int) -> Response:
-    return see_other("/suppressions?" + urlencode({"done": what, "count": count}))
+def _wanted(asked: Mapping[str, str]) -> SuppressionFilter:
+    return SuppressionFilter(q=asked.get("q", "").strip() or None)
+
+
+def _added(fields: Mapping[str, str]) -> list[Suppression]:
+    return [entries.entry({name: fields[name] for name in _BLANK if fields.get(name, "").strip()})]
+
+
+def _named(fields: Mapping[str, str]) -> Suppression:
+    return entries.entry({name: fields.get(name, "") for name in ("address", "sender", "kind")})
+
+
+def _filed(fields: Mapping[str, str]) -> list[Suppression]:
+    return entries.from_csv(fields["file"].encode())

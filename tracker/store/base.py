@@ -228,8 +228,10 @@ class Store(Lists, HitLog, Protocol):
         kind: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        recipient: int | None = None,
     ) -> Page:
-        """Events in the order of recording, which never changes: what comes later stands later."""
+        """Events in the order of recording, which never changes: what comes later stands later. ``recipient`` is the
+        ordinal of one of ``message``'s recipients."""
 
     def page(self, message: str, recipient: int | None) -> Row | None:
         """A message's mirror page: ``at``, ``content``, and the ``sender`` and ``address`` of that recipient as far as
@@ -238,8 +240,8 @@ class Store(Lists, HitLog, Protocol):
     def drop_pages(self, before: float, limit: int) -> int:
         """Drop mirror pages of messages accepted before a time, so many at most; how many."""
 
-    def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
-        """Every URL seen, without its query, with type, saved type and counts, by URL."""
+    def urls(self, sender: str | None, limit: int, after: str | None = None, q: str | None = None) -> Page:
+        """Every URL seen, without its query, with type, saved type and counts, by URL; ``q`` is a part of it."""
 
     def end_session(self, id: str, until: float) -> None:
         """Remember that a session of the dashboard was ended, until it would have ended by itself."""

@@ -137,6 +137,7 @@ def events(
     kind: str | None,
     since: float | None,
     until: float | None,
+    recipient: int | None = None,
 ) -> Page:
     """Events by their place in the order of recording."""
     where, values = ["1"], list[Any]()
@@ -145,7 +146,7 @@ def events(
         if bound is not None:
             where.append(tests)
             values += [bound, int(bound * 1e6)][: tests.count("?")]
-    for value, test in ((message, "e.message = ?"), (kind, "e.type = ?")):
+    for value, test in ((message, "e.message = ?"), (kind, "e.type = ?"), (recipient, "e.recipient = ?")):
         if value is not None:
             where.append(test)
             values.append(value)
@@ -161,12 +162,15 @@ def events(
     return page(found, limit, "recorded")
 
 
-def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | None) -> Page:
+def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | None, q: str | None = None) -> Page:
     """URLs without their query, one row a URL and type."""
     where, values = ["l.page <> ''"], list[Any]()
     if sender is not None:
         where.append("m.sender = ?")
         values.append(sender)
+    if q:
+        where.append("l.page LIKE ? ESCAPE '\\'")
+        values.append(like(q))
     if after is not None:
         where.append("(l.page, l.type) > (?, ?)")
         values += key_after(after, str, str)

@@ -149,9 +149,10 @@ class SqliteStore:
         kind: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        recipient: int | None = None,
     ) -> Page:
         """Events in the order of recording."""
-        return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until))
+        return self._read(lambda db: queries.events(db, limit, after, message, kind, since, until, recipient))
 
     def people_hits(self, wanted: HitFilter, limit: int, offset: int, most: int) -> tuple[Sequence[Row], int]:
         """Opens or clicks of people that count, the newest first; and how many there are."""
@@ -166,9 +167,9 @@ class SqliteStore:
         with self._lock, self._trouble(), self._transaction() as db:
             return pages.drop(db, before, limit)
 
-    def urls(self, sender: str | None, limit: int, after: str | None = None) -> Page:
+    def urls(self, sender: str | None, limit: int, after: str | None = None, q: str | None = None) -> Page:
         """Every URL seen, without its query, and the type saved for it."""
-        return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after), sender))
+        return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after, q), sender))
 
     def suppressions(self, wanted: SuppressionFilter, limit: int, after: str | None = None) -> Page:
         """Entries of the suppression list, the newest first."""

@@ -1,0 +1,153 @@
+"""One message's events as a person reads them, and its way from acceptance to clicks in steps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tracker.reading import reasons, words
+from tracker.store.base import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An event: ``tone`` says how it is coloured, ``chips`` are its class and kind, ``said`` are sentences about it."""
+
+    at: float
+    title: str
+    tone: str
+    who: str | None
+    chips: tuple[tuple[str, str], ...]
+    said: tuple[str, ...]
+    url: str | None
+    reply: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the funnel: ``width`` is its share of all targeted, ``rate`` its share of what ``of`` names; None where
+    that is not known."""
+
+    title: str
+    value: int
+    width: float | None
+    rate: float | None
+    of: str
+    beside: str
+
+
+def lines(events: Iterable[Row], message: Row, links: Mapping[int, Row], counted: bool) -> list[Line]:
+    """The events by time. ``counted``: they begin with the first, so that the tries of each recipient can be
+    numbered."""
+    tries: dict[Any, int] = {}
+    found = []
+    for event in sorted(events, key=lambda each: (each["at"], each["recorded"])):
+        if event["type"] in ("sent", "deferred", "bounced") and counted:
+            tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
+        found.append(_line(event, message, links, tries.get(event["recipient"], 0)))
+    return found
+
+
+def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Line:
+    type = event["type"]
+    said = list(_about(event, message, links, tried))
+    return Line(
+        event["at"],
+        words.EVENTS.get(type, type.replace("_", " ").capitalize()),
+        _TONES.get(type, "") if event["class"] != "machine" else "machine",
+        event["recipient_address"] or (f"recipient {event['recipient']}" if event["recipient"] else None),
+        tuple(_chips(event)),
+        tuple(said),
+        event["url"],
+        event["reply"],
+    )
+
+
+_TONES = {
+    "sent": "good",
+    "deferred": "wait",
+    "bounced": "bad",
+    "error": "bad",
+    "complaint": "bad",
+    "open": "human",
+    "click": "human",
+    "opt_out_click": "human",
+    "mirror_view": "human",
+    "opt_out": "wait",
+}
+
+
+def _chips(event: Row) -> Iterable[tuple[str, str]]:
+    if event["class"]:
+        person = event["class"] == "human"
+        yield ("person", "sent") if person else ("machine", "")
+        if event["kind"] and event["kind"] != event["class"]:
+            yield words.KINDS.get(event["kind"], str(event["kind"]).replace("_", " ")), ""
+    elif event["type"] in ("opt_out", "opt_in"):
+        yield words.SUPPRESSIONS.get(event["kind"], str(event["kind"])), ""
+    elif event["kind"]:
+        yield str(event["kind"]).replace("_", " "), ""
+
+
+def _about(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Iterable[str]:
+    if event["type"] == "accepted":
+        yield instrumented(message, links)
+    if tried > 1 or (tried == 1 and event["type"] == "deferred"):
+        yield f"Try {tried}."
+    link = links.get(event["position"] or 0)
+    if link is not None:
+        yield f"Link {link['position']}: {link['label'] or 'no text'}."
+    if event["reason"]:
+        yield f"{event['reason'][0].upper()}{event['reason'][1:]}."
+    about = [each for each in (event["agent"], event["address"]) if each]
+    if about:
+        yield " · ".join(about)
+
+
+def instrumented(message: Row, links: Mapping[int, Row]) -> str:
+    """What was done to the mail, or why nothing was."""
+    if not message["instrumented"]:
+        return f"Not tracked. {reasons.of_mail(message['reason']).why}"
+    tracked = sum(1 for link in links.values() if link["tracked"])
+    parts = [
+        *(["an open pixel"] if message["pixel"] else []),
+        *([f"{tracked} tracked {'link' if tracked == 1 else 'links'}"] if tracked else []),
+    ]
+    return f"Instrumented: {' and '.join(parts)}." if parts else "Instrumented."
+
+
+def funnel(message: Row) -> list[Step]:
+    """From all who were meant to get it to those who clicked."""
+    targeted = message["recipients"]
+    known = message["unique_opens"] is not None
+    wanted = targeted - message["suppressed"]
+    opened = message["unique_opens"] if known else message["opens"]
+    clicked = message["unique_clicks"] if known else message["clicks"]
+    delivered = message["delivered"]
+    steps = (
+        ("Targeted", targeted, None, "", f"{message['suppressed']} suppressed" if message["suppressed"] else ""),
+        ("Sent", message["sent"], wanted, "of those not suppressed", "taken by the smarthost"),
+        ("Delivered", delivered, wanted, "of those not suppressed", _lost(message)),
+        ("Opened", opened, delivered if known else None, "of delivered", _hits(message, "opens", known)),
+        ("Clicked", clicked, delivered if known else None, "of delivered", _hits(message, "clicks", known)),
+    )
+    return [
+        Step(title, value, _share(value, targeted) if index < 3 or known else None, _share(value, base), of, beside)
+        for index, (title, value, base, of, beside) in enumerate(steps)
+    ]
+
+
+def _share(value: int, base: int | None) -> float | None:
+    return min(1.0, value / base) if base else None
+
+
+def _lost(message: Row) -> str:
+    lost = ((message["bounced"], "bounced"), (message["errors"], "given up"), (message["pending"], "on the way"))
+    return ", ".join(f"{count} {what}" for count, what in lost if count)
+
+
+def _hits(message: Row, what: str, known: bool) -> str:
+    parts = [f"{message[what]} {what if message[what] != 1 else what[:-1]} in all"] if known else ["people unknown"]
+    machines = message[f"machine_{what}"]
+    return ", ".join([*parts, *([f"{machines} by machines"] if machines else [])])
