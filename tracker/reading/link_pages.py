@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.model import LinkType
-from tracker.reading import entries, params, shapes
+from tracker.reading import entries, models, params
 from tracker.reading.answers import Select, read_page
 from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.editor import Editor, Slip
@@ -43,7 +43,7 @@ class LinkPages:
         """Saved types, and the links of one sender or of all."""
         asked = visit.asked("sender", "q", "cursor", "done", "count", *CSV)
         urls, saved = self._urls(asked), Table.of(_SAVED, self._store.link_types)
-        file = await file_of(asked, {"links": Table(shapes.URL, urls), "saved": saved})
+        file = await file_of(asked, {"links": Table(models.columns(models.Url), urls), "saved": saved})
         return file or await self._shown(visit, asked, Slip())
 
     @posted()

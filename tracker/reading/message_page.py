@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.model import LinkType
-from tracker.reading import params, reasons, shapes, timeline
+from tracker.reading import models, params, reasons, shapes, timeline
 from tracker.reading.answers import read_page
 from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.frame import Frame, Visit, signed_in
@@ -66,7 +66,7 @@ class MessagePage:
             asked,
             {
                 "recipients": Table.of(shapes.RECIPIENT, partial(self._store.recipients, id)),
-                "links": Table(shapes.LINK, links),
+                "links": Table(models.columns(models.Link), links),
                 "timeline": Table(shapes.EVENT, events, shapes.event),
             },
         )
