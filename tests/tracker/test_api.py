@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracker.facts import NOW, accepted, hit, outcome
-from tests.tracker.tracked import KEYRING, READ_KEY, Tracker, tracker
+from tests.tracker.tracked import KEYRING, READ_KEY, Tracker, configured, tracker
 from tracker.errors import StoreError
 from tracker.model import Link, LinkType, Recipient, Status, new_id
 from tracker.reading.shapes import cell, to_csv
@@ -70,6 +70,38 @@ async def test_a_key_is_needed(t: Tracker, path: str, header: str | None) -> Non
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_who_guesses_keys_is_shut_out_for_a_while(t: Tracker) -> None:
+    async def status(key: str, **headers: str) -> int:
+        answer = await t.client.get("/api/v1/messages", headers={"Authorization": f"Bearer {key}", **headers})
+        if answer.status_code == 429:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert 0 < int(answer.headers["retry-after"]) <= 600
+            assert "minutes" in answer.json()["detail"]
+        return answer.status_code
+
+    # A program with an old key does not guess, however often it asks.
+    assert {await status("an-old-key") for _ in range(30)} == {401}
+    assert await status(READ_KEY) == 200
+    assert [await status(f"guess {n}") for n in range(9)] == [401] * 9
+    assert await status(READ_KEY) == 429
+    postmark = await t.client.get("/stats/outbound", headers={"X-Postmark-Server-Token": READ_KEY})
+    assert (postmark.status_code, postmark.json()["ErrorCode"]) == (429, 429)
+    t.clock.now += 601
+    assert await status(READ_KEY) == 200
+
+
+async def test_whom_a_proxy_names_is_shut_out_and_not_the_proxy(tmp_path: Path) -> None:
+    async with tracker(tmp_path, config=configured(trusted_proxies=["192.0.2.77"])) as t:
+        for address, expected in (("203.0.113.9", 429), ("203.0.113.8", 200), ("127.0.0.1", 200)):
+            theirs = {"X-Forwarded-For": address}
+            if address != "203.0.113.8":
+                for n in range(12):
+                    headers = {"Authorization": f"Bearer guess {n}", **theirs}
+                    await t.client.get("/api/v1/messages", headers=headers)
+            answer = await t.client.get("/api/v1/messages", headers={**AUTH, **theirs})
+            assert answer.status_code == expected
 
 
 async def test_every_key_reads(t: Tracker) -> None:
