@@ -58,7 +58,7 @@ class Web:
     async def run(self, life: Life, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop, on one socket, or on two of which the second is for ``admin_listen``."""
         config, keyring = self._settings.config.tracker, self._settings.keyring
-        gate = Gate(config.api_keys, time.time)
+        gate = Gate(config.api_keys, time.time, config.trusted_proxies)
         try:
             await asyncio.to_thread(self._store.open)
         except StoreError as error:

@@ -27,6 +27,7 @@ from tracker.reading.beside import NOTHING, Beside
 from tracker.reading.events import EventApi
 from tracker.reading.frame import Frame, Part
 from tracker.reading.link_pages import LinkPages
+from tracker.reading.mailings import MailingApi
 from tracker.reading.message_list import MessageList
 from tracker.reading.message_page import MessagePage
 from tracker.reading.openapi import Description
@@ -111,7 +112,7 @@ def _private(
     forget: Forget | None,
     beside: Beside,
 ) -> list[BaseRoute]:
-    gate = gate or Gate(config.api_keys, clock)
+    gate = gate or Gate(config.api_keys, clock, config.trusted_proxies)
     api = parts_of_the_api(config, store, clock, gate, forget or (lambda address: Forgotten(store.forget(address))))
     return [
         *ops.private_routes(store, readiness, recorder.registry),
@@ -126,6 +127,7 @@ def parts_of_the_api(config: TrackerConfig, store: Store, clock: Clock, gate: Ga
     """All whose operations are the API; ``tracker.reading.operations`` tells how to write one."""
     parts = [
         Api(config, store, gate),
+        MailingApi(config, store, gate),
         EventApi(config, store, gate),
         SuppressionApi(store, gate),
         ReportApi(config, store, gate, clock),
@@ -160,13 +162,17 @@ def _starlette(routes: list[BaseRoute]) -> Starlette:
     return app
 
 
+_WHAT_TO_DO = {
+    404: "There is nothing here; what there is stands in /api/openapi.json.",
+    405: "This path takes another method; see 'Allow'.",
+}
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     if request.url.path.startswith("/api/"):
-        detail = (
-            "This path takes another method; see 'Allow'." if error.status_code == 405 else "There is nothing here."
-        )
+        detail = _WHAT_TO_DO.get(error.status_code, f"{error.detail}.")
         return problem(error.status_code, error.detail, detail, headers)
     return PlainTextResponse(f"{error.detail.lower()}\n", error.status_code, headers)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ KEY_BYTES = 64
 _VERSION = b"\x01"
 _TYPES = (LinkType.TRACKED, LinkType.OPT_OUT, LinkType.MIRROR)
 _PLAIN, _DEFLATED = 0, 1
+_TOKEN = re.compile(r"(/[ocum]/)[A-Za-z0-9_-]+", re.ASCII | re.IGNORECASE)
 _DICTIONARY = (
     b"&mc_cid=&mc_eid=&fbclid=&gclid=&ref=email&lang=en&token=&email=&id=.html.php.aspx?id=?ref=?source=newsletter"
     b"/unsubscribe/preferences/account/login/products/blog/news/article/2026/index.html#section?utm_source=email"
@@ -98,6 +100,11 @@ def format_key(key: bytes) -> str:
 def key_id(key: bytes) -> str:
     """A short public name of a key, safe to log and to keep."""
     return hashlib.sha256(b"tracepost key id\0" + key).hexdigest()[:12]
+
+
+def without_token(url: str) -> str:
+    """The URL of a link of ours with ``…`` in place of its token."""
+    return _TOKEN.sub(r"\1…", url)
 
 
 class Keyring:

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tracker.facts import NOW, accepted, hit, outcome
-from tests.tracker.tracked import READ_KEY, Tracker, tracker
+from tests.tracker.tracked import KEYRING, READ_KEY, Tracker, configured, tracker
 from tracker.errors import StoreError
 from tracker.model import Link, LinkType, Recipient, Status, new_id
 from tracker.reading.shapes import cell, to_csv
 from tracker.store.sqlite import SqliteStore
+from tracker.tokens import Click
 
 AUTH = {"Authorization": f"Bearer {READ_KEY}"}
 COLUMNS = [
@@ -69,6 +70,38 @@ async def test_a_key_is_needed(t: Tracker, path: str, header: str | None) -> Non
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_who_guesses_keys_is_shut_out_for_a_while(t: Tracker) -> None:
+    async def status(key: str, **headers: str) -> int:
+        answer = await t.client.get("/api/v1/messages", headers={"Authorization": f"Bearer {key}", **headers})
+        if answer.status_code == 429:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert 0 < int(answer.headers["retry-after"]) <= 600
+            assert "minutes" in answer.json()["detail"]
+        return answer.status_code
+
+    # A program with an old key does not guess, however often it asks.
+    assert {await status("an-old-key") for _ in range(30)} == {401}
+    assert await status(READ_KEY) == 200
+    assert [await status(f"guess {n}") for n in range(9)] == [401] * 9
+    assert await status(READ_KEY) == 429
+    postmark = await t.client.get("/stats/outbound", headers={"X-Postmark-Server-Token": READ_KEY})
+    assert (postmark.status_code, postmark.json()["ErrorCode"]) == (429, 429)
+    t.clock.now += 601
+    assert await status(READ_KEY) == 200
+
+
+async def test_whom_a_proxy_names_is_shut_out_and_not_the_proxy(tmp_path: Path) -> None:
+    async with tracker(tmp_path, config=configured(trusted_proxies=["192.0.2.77"])) as t:
+        for address, expected in (("203.0.113.9", 429), ("203.0.113.8", 200), ("127.0.0.1", 200)):
+            theirs = {"X-Forwarded-For": address}
+            if address != "203.0.113.8":
+                for n in range(12):
+                    headers = {"Authorization": f"Bearer guess {n}", **theirs}
+                    await t.client.get("/api/v1/messages", headers=headers)
+            answer = await t.client.get("/api/v1/messages", headers={**AUTH, **theirs})
+            assert answer.status_code == expected
 
 
 async def test_every_key_reads(t: Tracker) -> None:
@@ -131,6 +164,43 @@ async def test_every_url_is_seen_without_its_query(t: Tracker) -> None:
         paged += page["items"]
         cursor = page["next"]
     assert paged == rows
+
+
+async def test_a_url_whose_type_changed_is_one_row(t: Tracker) -> None:
+    def sent(at: float, kind: LinkType, path: str = "a?id=1") -> Any:
+        url = f"https://example.com/{path}"
+        return accepted(at=at, links=(Link(1, url, url, "A", kind, "rule", True),))
+
+    old, new = sent(NOW, LinkType.TRACKED), sent(NOW + 9, LinkType.MIRROR, "a?id=2")
+    t.store.apply([new, old, sent(NOW, LinkType.NEVER, "b"), hit(old.id, 1, 1), hit(new.id, 1, 1, agent="curl/8")])
+    first, second = (await t.api("/links"))["items"]
+    assert (first["url"], first["type"], first["links"], first["clicks"]) == ("https://example.com/a", "mirror", 2, 1)
+    assert (second["url"], second["type"]) == ("https://example.com/b", "never")
+    page = await t.api("/links", limit=1)
+    assert (await t.api("/links", cursor=page["next"]))["items"] == [second]
+
+
+async def test_a_token_in_a_mail_that_came_with_our_links_is_shown_nowhere(t: Tracker) -> None:
+    token = KEYRING.seal(Click(new_id(NOW), 1, 1, "https://example.com/"))
+    ours = f"https://track.example.com/u/{token}"
+    theirs = "https://example.com/c/page"
+    links = (
+        Link(1, ours, ours, "Out", LinkType.OPT_OUT, "already_tracked", False),
+        Link(2, theirs, theirs, "Page", LinkType.TRACKED, "default", True),
+    )
+    message = accepted(links=links)
+    t.store.apply([message])
+    for path in ("/links", f"/messages/{message.id}/links", "/events", f"/messages/{message.id}"):
+        for form in ("json", "csv") if path != f"/messages/{message.id}" else ("json",):
+            answer = await t.client.get(
+                f"/api/v1{path}", headers=AUTH, params={"format": form} if form == "csv" else {}
+            )
+            assert answer.status_code == 200
+            assert token not in answer.text
+    assert [row["url"] for row in (await t.api("/links"))["items"]] == [theirs]
+    urls = [row["url"] for row in (await t.api(f"/messages/{message.id}/links"))["items"]]
+    assert urls == ["https://track.example.com/u/…", theirs]
+    assert token.encode() not in (t.store.path.read_bytes() + t.store.path.with_name("store.sqlite-wal").read_bytes())  # type: ignore[attr-defined]
 
 
 async def test_the_stream_of_events_can_be_taken_up_anywhere(t: Tracker) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from tracker.errors import StoreError
 from tracker.forms import Gone, TooLarge, read_body
 from tracker.reading import models, parameters, params, shapes
-from tracker.reading.auth import Gate
+from tracker.reading.auth import Gate, ShutOut, bearer
 from tracker.reading.operations import PROBLEM, Answer, Answers, Content, Operation, described
 from tracker.reading.parameters import Asked, Param
 from tracker.reading.params import BadRequest
@@ -70,7 +70,7 @@ def writes(
 def _guarded(
     method: str, path: str, declared: tuple[Param, ...], gives: Answers, takes: Content, refusals: Sequence[int]
 ) -> Callable[[Asking[G]], Endpoint[G]]:
-    known = {400, 401, 503, *refusals, *((404,) if "{" in path else ()), *((413, 415) if takes else ())}
+    known = {400, 401, 429, 503, *refusals, *((404,) if "{" in path else ()), *((413, 415) if takes else ())}
     refused = {status: _REFUSED[status] for status in sorted(known)}
     operation = Operation(method, path, declared, {**gives, **refused}, takes, KEY)
 
@@ -84,6 +84,8 @@ def _guarded(
                 return await endpoint(api, request, parameters.read(declared, request.path_params, query))
             except _Refused as refusal:
                 return refusal.answer
+            except ShutOut as error:
+                return problem(429, "Too Many Requests", str(error), {"Retry-After": str(error.seconds)})
             except BadRequest as error:
                 return problem(400, "Bad Request", str(error))
             except TooLarge:
@@ -104,7 +106,7 @@ class _Refused(Exception):
 
 
 def _admit(gate: Gate, request: Request, operation: Operation) -> None:
-    key = gate.bearer(request.headers.get("authorization"))
+    key = gate.offered(request, bearer(request.headers.get("authorization")))
     if key is None:
         detail = "Send one of tracker.api_keys in the header 'Authorization: Bearer KEY'."
         raise _Refused(401, "Unauthorized", detail, {"WWW-Authenticate": 'Bearer realm="tracepost"'})
@@ -128,6 +130,7 @@ _REFUSED: Answers = {
     404: Answer("It is not there.", _PROBLEM),
     413: Answer("The body is too large.", _PROBLEM),
     415: Answer("The body is of a type that is not taken here.", _PROBLEM),
+    429: Answer("Too many different wrong keys came from this address.", _PROBLEM, {"Retry-After": "In seconds."}),
     503: Answer("Not now: the store cannot be reached.", _PROBLEM, {"Retry-After": "In seconds."}),
 }
 

@@ -15,19 +15,20 @@ _ADDRESSES = 20_000
 
 
 class Attempts:
-    """Failed sign-ins of the last ten minutes. Each process counts for itself: keys are long and random, so a few times
+    """Wrong keys of the last ten minutes. Each process counts for itself: keys are long and random, so a few times
     ten guesses are no more use than ten."""
 
     def __init__(self, clock: Clock, addresses: int = _ADDRESSES) -> None:
         self._clock = clock
         self._addresses = addresses
-        self._failed: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failed: OrderedDict[str, deque[tuple[float, bytes]]] = OrderedDict()
 
-    def failed(self, address: str | None) -> None:
-        """A key from this address was wrong."""
+    def failed(self, address: str | None, guess: bytes = b"") -> None:
+        """A key from this address was wrong; the same ``guess`` again is no further one."""
         place = network(address)
         times = self._failed.setdefault(place, deque(maxlen=MOST))
-        times.append(self._clock())
+        if not guess or all(guess != before for _, before in times):
+            times.append((self._clock(), guess))
         self._failed.move_to_end(place)
         if len(self._failed) > self._addresses:
             self._failed.popitem(last=False)
@@ -37,7 +38,7 @@ class Attempts:
         times = self._failed.get(network(address))
         if times is None or len(times) < MOST:
             return 0
-        return max(0, math.ceil(times[0] + WINDOW - self._clock()))
+        return max(0, math.ceil(times[0][0] + WINDOW - self._clock()))
 
 
 def network(address: str | None) -> str:

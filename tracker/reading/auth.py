@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Literal, Protocol
 
+from starlette.requests import Request
+
+from tracker.hits.privacy import Network, client_address
 from tracker.model import Clock
+from tracker.reading.attempts import Attempts
 
 
 class ApiKey(Protocol):
@@ -22,12 +28,22 @@ class ApiKey(Protocol):
         """What it allows."""
 
 
-class Gate:
-    """Knows the keys; compares in constant time."""
+class ShutOut(Exception):
+    """Too many different wrong keys came from an address; ``seconds`` until it may try again."""
 
-    def __init__(self, keys: Sequence[ApiKey], clock: Clock) -> None:
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many wrong keys came from your address; try again in {math.ceil(seconds / 60)} minutes.")
+        self.seconds = seconds
+
+
+class Gate:
+    """Knows the keys; compares in constant time. ``proxies`` are the networks whose X-Forwarded-For is believed."""
+
+    def __init__(self, keys: Sequence[ApiKey], clock: Clock, proxies: Sequence[Network] = ()) -> None:
         self.keys = keys
         self.clock = clock
+        self._proxies = proxies
+        self._guesses = Attempts(clock)
 
     def replace(self, keys: Sequence[ApiKey]) -> None:
         """Know these keys from now on; sessions that were opened with another one end."""
@@ -41,7 +57,22 @@ class Gate:
                 found = key
         return found
 
-    def bearer(self, header: str | None) -> ApiKey | None:
-        """The key in an Authorization header (RFC 6750)."""
-        scheme, _, value = (header or "").partition(" ")
-        return self.key(value.strip()) if scheme.lower() == "bearer" else None
+    def offered(self, request: Request, text: str) -> ApiKey | None:
+        """The key that a program sends with each request. Raises ShutOut where its address guesses: one that sends the
+        same wrong key time and again does not, and on this machine many may share an address."""
+        peer = request.client.host if request.client else None
+        address = client_address(peer, request.headers.getlist("x-forwarded-for"), self._proxies)
+        key = self.key(text)
+        if address is None or ip_address(address).is_loopback:
+            return key
+        if seconds := self._guesses.wait(address):
+            raise ShutOut(seconds)
+        if key is None and text:
+            self._guesses.failed(address, hashlib.sha256(text.encode("utf-8", "replace")).digest())
+        return key
+
+
+def bearer(header: str | None) -> str:
+    """What an Authorization header bears (RFC 6750); empty where it is none of that kind."""
+    scheme, _, value = (header or "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""

@@ -17,7 +17,7 @@ from tracker.errors import StoreError
 from tracker.model import Clock
 from tracker.reading import params, postmark, shapes
 from tracker.reading.answers import asked_of, json_answer
-from tracker.reading.auth import Gate
+from tracker.reading.auth import Gate, ShutOut
 from tracker.reading.params import BadRequest
 from tracker.reading.postmark import Asked, Stats
 from tracker.reading.reports import midnight
@@ -31,7 +31,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 _PAGE, _STREAM = ("count", "offset"), "messagestream"
 _LARGEST_PAGE, _FURTHEST = 500, 10_000
-_NO_TOKEN, _AWAY, _BAD_QUERY, _NO_MESSAGE = 10, 100, 700, 701
+_NO_TOKEN, _AWAY, _TOO_MANY, _BAD_QUERY, _NO_MESSAGE = 10, 100, 429, 700, 701
 """Postmark's numbers for what is wrong."""
 
 _NOT_KEPT = (
@@ -66,10 +66,12 @@ class PostmarkApi:
         """An endpoint that wants a token, and whose failures are told as Postmark tells its own."""
 
         async def answer(request: Request) -> Response:
-            if self._gate.key(request.headers.get("x-postmark-server-token", "").strip()) is None:
-                return _wrong(401, _NO_TOKEN, "Send one of tracker.api_keys in the header X-Postmark-Server-Token.")
             try:
+                if self._gate.offered(request, request.headers.get("x-postmark-server-token", "").strip()) is None:
+                    return _wrong(401, _NO_TOKEN, "Send one of tracker.api_keys in the header X-Postmark-Server-Token.")
                 return json_answer(await run_in_threadpool(ask, request))
+            except ShutOut as error:
+                return _wrong(429, _TOO_MANY, str(error))
             except BadRequest as error:
                 return _wrong(422, _BAD_QUERY, str(error))
             except _NoMessage:

@@ -19,6 +19,8 @@ MESSAGE = columns(models.Message)
 """The columns of a message (contract, section 6)."""
 
 RECIPIENT = columns(models.Recipient)
+LINK = columns(models.Link)
+URL = columns(models.Url)
 EVENT = columns(models.Event)
 
 Shape = Callable[[Row], Mapping[str, Any]]

@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracker.store.base import MessageFilter, Page, Row
+from tracker.tokens import without_token
 
 _DERIVED = (
     "*, suppressed + sent + bounced - bounced_later + errors + pending AS recipients, sent - bounced_later AS delivered"
-)
-_EVENT = ", ".join(
-    f"e.{name}"
-    for name in (
-        *("message", "id", "recorded", "at", "type", "recipient", "position", "url", "class", "kind", "reason"),
-        *("rules", "address", "agent", "signals", "reply"),
-    )
 )
 _STATUS = {
     "pending": "pending > 0",
@@ -126,7 +120,18 @@ def links(db: sqlite3.Connection, message: str, limit: int, after: str | None) -
     )
     for row in found:
         row["tracked"] = bool(row["tracked"])
+        if row["reason"] == "already_tracked":
+            row["url"] = without_token(row["url"])
     return page(found, limit, "position")
+
+
+_EVENT = ", ".join(
+    f"e.{name}"
+    for name in (
+        *("message", "id", "recorded", "at", "type", "recipient", "position", "url", "class", "kind", "reason"),
+        *("rules", "address", "agent", "signals", "reply"),
+    )
+)
 
 
 def events(
@@ -163,8 +168,9 @@ def events(
 
 
 def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | None, q: str | None = None) -> Page:
-    """URLs without their query, one row a URL and type."""
-    where, values = ["l.page <> ''"], list[Any]()
+    """URLs without their query, those of ours left out, each with the type that its newest link has."""
+    # With one max() among the columns SQLite takes those that are not summed from the row that has it.
+    where, values = ["l.page <> ''", "l.reason IS NOT 'already_tracked'"], list[Any]()
     if sender is not None:
         where.append("m.sender = ?")
         values.append(sender)
@@ -172,13 +178,13 @@ def urls(db: sqlite3.Connection, sender: str | None, limit: int, after: str | No
         where.append("l.page LIKE ? ESCAPE '\\'")
         values.append(like(q))
     if after is not None:
-        where.append("(l.page, l.type) > (?, ?)")
-        values += key_after(after, str, str)
+        where.append("l.page > ?")
+        values += key_after(after, str)
     columns = (
         "l.page AS url, l.type AS type, count(*) AS links, count(DISTINCT l.message) AS messages,"
         " sum(l.clicks) AS clicks, sum(l.machine_clicks) AS machine_clicks, max(m.accepted_at) AS last_seen_at"
     )
     joined = f"links l JOIN messages m ON m.id = l.message WHERE {' AND '.join(where)}"
-    grouped = "GROUP BY l.page, l.type ORDER BY l.page, l.type LIMIT ?"
+    grouped = "GROUP BY l.page ORDER BY l.page LIMIT ?"
     found = rows(db, f"SELECT {columns} FROM {joined} {grouped}", [*values, limit + 1])  # noqa: S608
-    return page(found, limit, "url", "type")
+    return page(found, limit, "url")

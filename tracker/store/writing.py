@@ -26,6 +26,7 @@ from tracker.model import (
 from tracker.store import counting, pages, suppressions, timeline
 from tracker.store.tables import add, page_of, select
 from tracker.store.timeline import Stamp
+from tracker.tokens import without_token
 
 
 def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: float) -> None:
@@ -93,9 +94,11 @@ def _accept(db: sqlite3.Connection, fact: Accepted, stamp: Stamp) -> None:
 
 
 def _link_row(message: str, link: Link) -> tuple[Any, ...]:
-    # The query of a link that must never be tracked may be a password: it is not ours to keep.
-    page = page_of(link.url)
-    url = page if link.type is LinkType.NEVER else link.url
+    # The query of a link that must never be tracked may be a password: it is not ours to keep. Nor is a token, by which
+    # whoever reads it here could opt another out.
+    known = without_token(link.url) if link.reason == "already_tracked" else link.url
+    page = page_of(known)
+    url = page if link.type is LinkType.NEVER else known
     return message, link.position, url, page, link.label, link.type.value, link.reason, link.tracked
 
 
