@@ -96,6 +96,24 @@ def plain(events: Sequence[dict[str, Any]], mails: dict[str, Accepted]) -> list[
     return told
 
 
+def links_of(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a click that counts."""
+    return [
+        {"url": event["url"], "clicks": event["class"] == "human", "machine_clicks": event["class"] == "machine"}
+        for event in events
+        if event["type"] == "click" and event["position"] and event["kind"] != "repeat"
+    ]
+
+
+def clicks_by_url(rows: Sequence[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """Clicks of people and of machines, by URL."""
+    found = Counter[tuple[str, str]]()
+    for row in rows:
+        for name in ("clicks", "machine_clicks"):
+            found[row["url"], name] += row[name]
+    return +found
+
+
 def seconds(event: dict[str, Any]) -> dict[str, Any]:
     return event | {"at": datetime.fromisoformat(event["at"]).timestamp()}
 
@@ -150,6 +168,11 @@ def test_every_way_of_asking_tells_the_same(facts: list[Fact], begin: int, lengt
         if name not in ("recipients", "pending", "complaints") and value is not None:
             assert value == counted[name], name
             assert value == sum(row[name] for row in report["series"]), name
+    period_events = [event for event in mine if since <= event["at"] < until]
+    assert clicks_by_url(report["top_links"]["by_url"]) == clicks_by_url(links_of(period_events))
+    assert sum(row["bounced"] for row in report["bounce_reasons"]) == counted["bounced"]
+    for name in ("sent", "delivered", "opens", "machine_clicks", "targeted"):
+        assert sum(row[name] for row in report["recipient_domains"]) <= counted[name]
     cohort["tried"] = cohort["targeted"] - cohort["suppressed"]
     for name, (part, base) in RATES.items():
         assert report["rates"][name] == (round(cohort[part] / cohort[base], 6) if cohort[base] else None), name

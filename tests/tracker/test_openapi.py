@@ -114,7 +114,8 @@ async def test_the_stream_of_events_says_what_a_line_is(spec: dict[str, Any]) ->
 
 def test_a_report_s_columns_are_those_of_its_model() -> None:
     assert set(models.columns(models.Totals)) == set(reports.COUNTS)
-    assert set(models.columns(models.DomainCounts)) == {"domain", *reports.OF_A_DOMAIN}
+    assert set(models.columns(models.DomainCounts)) == {"domain", *reports.OF_A_PART}
+    assert set(models.columns(models.TagCounts)) == {"tag", *reports.OF_A_PART}
     assert models.columns(models.Rates) == tuple(reports.RATES)
 
 

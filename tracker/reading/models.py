@@ -374,11 +374,14 @@ class _Choices(Model):
     mirror_views: Count
 
 
-class Totals(_Choices, Hits, _Mail):
-    """The count columns of a report."""
-
+class _Part(_Choices, Hits, _Mail):
     messages: Count
     recipients: Count
+
+
+class Totals(_Part):
+    """The count columns of a report."""
+
     pending: Count
     """Of the mail accepted in the period."""
 
@@ -432,7 +435,7 @@ class TopLinks(Model):
     by_label: list[LabelClicks]
 
 
-class DomainCounts(_Choices, Hits, _Mail):
+class DomainCounts(_Part):
     """A domain of recipients."""
 
     domain: str
@@ -461,7 +464,7 @@ class Clients(Model):
     mail_client: list[ClientHits]
 
 
-class TagCounts(Totals):
+class TagCounts(_Part):
     """The mail with one tag."""
 
     tag: str

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Any
 
-from tracker.hits.agents import family
+from tracker.hits.agents import client_of
 from tracker.reading.params import rfc3339
 from tracker.store.base import Numbers, ReportFilter, Row
 
@@ -18,7 +18,7 @@ STREAM = "outbound"
 _YEARS = 20
 _VALUES = 1000
 _UNKNOWN = ("", "other", "unknown")
-_PLATFORMS = {"desktop": "Desktop", "phone": "Mobile", "mobile": "Mobile", "tablet": "Mobile", "webmail": "WebMail"}
+_PLATFORMS = {"desktop": "Desktop", "phone": "Mobile", "tablet": "Mobile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ STATS: dict[str, Stats] = {
 
 def hit(row: Row) -> dict[str, Any]:
     """One open or click of ``/messages/outbound/opens`` and ``clicks``."""
-    client, _, system = family(row["agent"] or "").partition(" on ")
+    client = client_of(row["agent"] or "")
     told = {
         "RecordType": row["type"].capitalize(),
         "MessageID": row["message"],
@@ -220,9 +220,9 @@ def hit(row: Row) -> dict[str, Any]:
         "Tag": row["tag"] or "",
         "ReceivedAt": rfc3339(row["at"]),
         "UserAgent": row["agent"] or "",
-        "Client": _named(client),
-        "OS": _named(system),
-        "Platform": "Unknown",
+        "Client": _named(client.client),
+        "OS": _named(client.system),
+        "Platform": _platform(client.device),
         "Geo": {},
     }
     if row["type"] == "open":

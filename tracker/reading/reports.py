@@ -22,10 +22,8 @@ COUNTS = (
 )
 """The columns of totals and series."""
 
-OF_A_TAG = tuple(name for name in COUNTS if name != "pending")
-
-OF_A_DOMAIN = tuple(name for name in COUNTS if name not in ("messages", "recipients", "pending"))
-"""A message may go to several domains, so only what is one recipient's is counted by domain."""
+OF_A_PART = tuple(name for name in COUNTS if name != "pending")
+"""The columns of a domain and of a tag."""
 
 _CLICKS = ("clicks", "unique_clicks", "machine_clicks")
 LINKS = {"url": "by_url", "path": "by_path", "label": "by_label"}
@@ -135,14 +133,14 @@ def report(numbers: Numbers, period: Period, wanted: ReportFilter, zone: ZoneInf
             for dimension, name in LINKS.items()
         },
         "recipient_domains": [
-            {"domain": row["value"], **_counts(row, OF_A_DOMAIN, known)} for row in top("domain", "targeted", "sent")
+            {"domain": row["value"], **_counts(row, OF_A_PART, known)} for row in top("domain", "targeted", "sent")
         ],
         "bounce_reasons": [_reason(row) for row in top("reason", "bounced")],
         "clients": {
             name: [{"name": row["value"], **_counts(row, HITS, known)} for row in top(dimension, "opens", "clicks")]
             for dimension, name in CLIENTS.items()
         },
-        "tags": [{"tag": row["value"], **_counts(row, OF_A_TAG, known)} for row in top("tag", "targeted", "sent")],
+        "tags": [{"tag": row["value"], **_counts(row, OF_A_PART, known)} for row in top("tag", "targeted", "sent")],
     }
 
 
@@ -185,10 +183,10 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "series": ("start", "end", *COUNTS),
     "totals": ("from", "to", "timezone", "sender", "tag", *COUNTS, *(f"{name}_rate" for name in RATES)),
     "links": ("by", "value", *_CLICKS),
-    "domains": ("domain", *OF_A_DOMAIN),
+    "domains": ("domain", *OF_A_PART),
     "reasons": ("class", "code", "bounced"),
     "clients": ("by", "name", *HITS),
-    "tags": ("tag", *OF_A_TAG),
+    "tags": ("tag", *OF_A_PART),
 }
 TABLES = tuple(_TABLES)
 """What there is of a report as CSV."""
