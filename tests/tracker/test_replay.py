@@ -1,4 +1,4 @@
-"""The labelled hits through a running tracker: machines are known, people are left alone, whatever is kept of agents."""
+"""Labelled hits through a running tracker: machines are known, people left alone, whatever is kept of agents."""
 
 from __future__ import annotations
 
