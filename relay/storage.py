@@ -10,4 +10,4 @@ STORE_FILE = "tracepost.db"
 
 def store_of(config: Config) -> SqliteStore:
     """The store, not opened yet."""
-    return SqliteStore(config.data_dir / STORE_FILE)
+    return SqliteStore(config.data_dir / STORE_FILE, zone=config.tracker.timezone)

@@ -29,6 +29,7 @@ from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
 from tracker.retention import Retention
+from tracker.rolling import Roller
 from tracker.store.base import Store
 
 log = structlog.get_logger()
@@ -86,6 +87,7 @@ class Web:
                 asyncio.create_task(self._reload_forever(life, gate), name="reload"),
                 asyncio.create_task(self._retention(config.retention).run(), name="retention"),
                 asyncio.create_task(Forgetting(data_dir, self._store).run(), name="forgetting"),
+                asyncio.create_task(Roller(self._store, recorder.registry).run(), name="rolling"),
             ]
             await life.stop.wait()
             for chore in chores:

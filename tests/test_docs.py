@@ -17,6 +17,8 @@ from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
 from tracker.hits.recorder import Metrics
 from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
+from tracker.rolling import Roller
+from tracker.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,6 +42,7 @@ def test_the_readme_starts_with_make_run_and_then_make_test():
 def test_the_readme_names_every_metric():
     registry = CollectorRegistry()
     Metrics(registry)
+    Roller(SqliteStore(ROOT), registry)
     registry.register(SpoolCollector(ROOT))
     names = {metric.name for metric in registry.collect()}
     assert {re.sub(r"_total$", "", name) for name in re.findall(r"^\| `(\w+)` \|", README, re.M)} == names

@@ -50,8 +50,9 @@ def dump(store: SqliteStore) -> dict[str, list[Any]]:
 def test_a_message_and_its_hits_are_counted(store: SqliteStore) -> None:
     message = accepted()
     store.apply([message, outcome(message.id, 1), outcome(message.id, 2)])
-    store.apply([hit(message.id), hit(message.id, 2), hit(message.id, 1, 1), hit(message.id, 1, 2)])
-    store.apply([hit(message.id, 1, 3), hit(message.id, 1, 4), hit(message.id, 2, 1, agent="curl/8")])
+    store.apply([hit(message.id), hit(message.id, 2), hit(message.id, 1, 1), hit(message.id, 1, 2, NOW + 70)])
+    store.apply([hit(message.id, 1, 3, NOW + 80), hit(message.id, 1, 4, NOW + 90)])
+    store.apply([hit(message.id, 2, 1, agent="curl/8")])
     found = row(store, message.id)
     assert (found["recipients"], found["sent"], found["delivered"], found["pending"]) == (2, 2, 2, 0)
     assert (found["opens"], found["unique_opens"], found["machine_opens"]) == (2, 2, 0)

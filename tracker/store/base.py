@@ -180,7 +180,7 @@ class HitLog(Protocol):
         far as ``most``."""
 
 
-class Store(Lists, HitLog, Protocol):
+class Store(Lists, HitLog, Numbers, Protocol):
     """A store; every method raises StoreError where the store cannot be reached now, ValueError for a bad cursor."""
 
     def open(self) -> None:
@@ -197,6 +197,10 @@ class Store(Lists, HitLog, Protocol):
 
     def apply(self, facts: Sequence[Fact]) -> None:
         """Fold facts in, all or none, in one transaction on stable storage; a fact seen before changes nothing."""
+
+    def roll(self, limit: int) -> int:
+        """Fold about so many of the differences that wait into the counters; how many those were, 0 where none are
+        left."""
 
     def forget(self, address: str) -> int:
         """Erase one person's address and what is its own, wherever it stands, in whatever case; what was said of it

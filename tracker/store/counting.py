@@ -1,84 +1,60 @@
-"""Hits into rows: judged, counted in memory a batch at a time, and written."""
+"""New hits into rows: judged, counted in memory a batch at a time, and written.
+
+A hit that comes after all others of its recipient's copy, and is no click close to another, is counted alone: by the
+last hit that was counted on its token. Any other changes what its neighbours are, and ``rejudging`` looks at them.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracker.hits.classify import classify, signals
-from tracker.hits.judging import as_repeat
+from tracker.hits.judging import BURST_SECONDS, REPEAT_SECONDS, as_repeat
 from tracker.model import Hit, HitClass, LinkType, Verdict
-from tracker.store import timeline
-from tracker.store.tables import Deltas, add, page_of, select
-from tracker.store.timeline import Stamp
+from tracker.store import copies, rejudging, timeline
+from tracker.store.contributions import Counts, Firsts, of_hit, pack
+from tracker.store.copies import Copies, Copy, Key
+from tracker.store.filing import client_text
+from tracker.store.ledger import Entry, Ledger
+from tracker.store.periods import slot_of
+from tracker.store.tables import page_of
 
 
-class _Tally:
-    """Counts one batch of new hits in memory, from the rows as they stand."""
-
-    def __init__(self, db: sqlite3.Connection, hits: Sequence[Hit]) -> None:
-        people = {(str(hit.message), hit.recipient) for hit in hits if hit.recipient is not None}
-        touches = {(str(hit.message), hit.recipient, hit.position) for hit in hits if hit.recipient is not None}
-        columns = "SELECT message, recipient, position, human, human_at, machine_at FROM touches"
-        self.touches = {
-            row[:3]: list(row[3:]) for row in select(db, f"{columns} WHERE (message, recipient, position) IN", touches)
-        }
-        columns = "SELECT message, ordinal, opens, clicks, nameless FROM recipients"
-        found = list(select(db, f"{columns} WHERE (message, ordinal) IN", people))
-        self.people = {row[:2]: list(row[2:4]) for row in found}
-        self.nameless = {row[:2] for row in found if row[4]}
-        self.messages: Deltas = defaultdict(lambda: defaultdict(int))
-        self.links: Deltas = defaultdict(lambda: defaultdict(int))
-        self.recipients: Deltas = defaultdict(lambda: defaultdict(int))
-        self.bare_links: dict[tuple[Any, ...], tuple[str | None, str]] = {}
-        self.times: dict[tuple[str, int, str], list[float]] = defaultdict(list)
-
-    def add(self, hit: Hit, verdict: Verdict) -> Verdict:
-        """Count one hit; the verdict as it stands after a look at the token's last counted hit."""
-        message = str(hit.message)
-        human = verdict.cls is HitClass.HUMAN
-        touch = None
-        if hit.recipient is not None:
-            touch = self.touches.setdefault((message, hit.recipient, hit.position), [0, None, None])
-            verdict = as_repeat(verdict, hit.at, touch[1] if human else touch[2])
-        counts = self.messages[(message,)]
-        if hit.event == "click" and hit.position > 0:
-            self.bare_links.setdefault((message, hit.position), (hit.url, hit.type.value))
-            _ = self.links[(message, hit.position)]
-        if hit.recipient is not None:
-            _ = self.recipients[(message, hit.recipient)]
-        if verdict.kind == "repeat":
-            return verdict
-        if touch is not None:
-            touch[1 if human else 2] = hit.at
-            touch[0] += human
-        self._tell(hit, human, counts, first=touch is not None and human and touch[0] == 1)
-        return verdict
-
-    def _tell(self, hit: Hit, human: bool, counts: dict[str, int], first: bool) -> None:
-        message, machine = str(hit.message), "" if human else "machine_"
-        if hit.event == "click" and hit.position > 0:
-            link = self.links[(message, hit.position)]
-            link[f"{machine}clicks"] += 1
-            link["unique_clicks"] += first
-        if human and hit.type is not LinkType.TRACKED:
-            counts["opt_out_clicks" if hit.type is LinkType.OPT_OUT else "mirror_views"] += 1
-            return
-        what = "opens" if hit.event == "open" else "clicks"
-        counts[machine + what] += 1
-        if hit.recipient is None:
-            return
-        self.recipients[(message, hit.recipient)][machine + what] += 1
-        if human:
-            so_far = self.people.setdefault((message, hit.recipient), [0, 0])
-            index = 0 if what == "opens" else 1
-            counts[f"unique_{what}"] += so_far[index] == 0
-            so_far[index] += 1
-            self.times[(message, hit.recipient, what[:-1])].append(hit.at)
+def count(db: sqlite3.Connection, hits: Sequence[Hit], ledger: Ledger) -> None:
+    """Count hits that are not in the store yet; the caller holds the transaction."""
+    by_copy: dict[Key, list[Hit]] = defaultdict(list)
+    for hit in hits:
+        by_copy[str(hit.message), hit.recipient].append(hit)
+    kept = Copies(db, {((str(hit.message), hit.recipient), hit.position) for hit in hits})
+    rows: list[tuple[Any, ...]] = []
+    late: list[tuple[Key, list[Hit]]] = []
+    for key, found in by_copy.items():
+        found.sort(key=lambda hit: (hit.at, str(hit.id)))
+        copy = kept.get(key)
+        ledger.know(key[0])
+        if copy is None:
+            rows += [_shared(hit, ledger) for hit in found]
+        elif _in_order(copy, found):
+            rows += [_alone(hit, copy, ledger) for hit in found]
+        else:
+            rows += [_unjudged(hit, copy, ledger) for hit in found]
+            late.append((key, found))
+    db.executemany(timeline.INSERT, rows)
+    _bare_links(db, hits)
+    shared = {(key[0],) for key in by_copy if key[1] is None}
+    for (message, recipient), found in late:
+        copy = kept.get((message, recipient))
+        assert copy is not None
+        copy.know_tokens(db)
+        for first, last in _stretches(found):
+            rejudging.rejudge(db, copy, first, last, ledger)
+    kept.write(db)
+    ledger.close()
+    db.executemany("UPDATE messages SET attributed = 0 WHERE id = ? AND NOT known", list(shared))
 
 
 def event_type(hit: Hit) -> str:
@@ -87,48 +63,89 @@ def event_type(hit: Hit) -> str:
     return special.get(hit.type, hit.event) if hit.event == "click" else hit.event
 
 
-def _event_row(hit: Hit, verdict: Verdict, recorded: int) -> tuple[Any, ...]:
-    kept = json.dumps(signals(hit, verdict))
-    position = hit.position if hit.position >= 0 else None
-    what = (str(hit.message), str(hit.id), recorded, hit.at, event_type(hit), hit.recipient, position, hit.url)
-    judged = (verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
-    return what + judged + (hit.address, hit.agent, kept, None)
-
-
-def count(db: sqlite3.Connection, hits: Sequence[Hit], stamp: Stamp) -> None:
-    """Count hits that are not in the store yet; the caller holds the transaction."""
-    tally = _Tally(db, hits)
-    rows = []
+def _in_order(copy: Copy, hits: Iterable[Hit]) -> bool:
+    """Whether each of these, in order of time, changes nothing of what was before it."""
+    at, click_at = copy.hit_at, copy.click_at
     for hit in hits:
-        verdict = tally.add(hit, hit.verdict or classify(hit))
-        nameless = (str(hit.message), hit.recipient) in tally.nameless
-        rows.append(_event_row(replace(hit, url=None) if nameless else hit, verdict, stamp(hit.at)))
-    db.executemany(timeline.INSERT, rows)
-    made = {(str(hit.message),): timeline.made_at(hit.message) for hit in hits}
-    add(db, "messages", ("id",), tally.messages, {"accepted_at": made})
-    shared = {str(hit.message) for hit in hits if hit.recipient is None}
-    db.executemany("UPDATE messages SET attributed = 0 WHERE id = ? AND NOT known", [(message,) for message in shared])
-    add(db, "recipients", ("message", "ordinal"), tally.recipients, {})
-    bare = tally.bare_links
-    first: dict[str, dict[Any, Any]] = {
-        "url": {key: url for key, (url, _) in bare.items()},
-        "page": {key: page_of(url or "") for key, (url, _) in bare.items()},
-        "type": {key: kind for key, (_, kind) in bare.items()},
+        if at is not None and hit.at <= at:
+            return False
+        if hit.event == "click":
+            if click_at is not None and hit.at - click_at <= BURST_SECONDS:
+                return False
+            click_at = hit.at
+        at = hit.at
+    return True
+
+
+def _stretches(hits: Sequence[Hit]) -> Iterable[tuple[float, float]]:
+    """First and last times of hits that are close together, earliest first."""
+    first = last = hits[0].at
+    for hit in hits:
+        if hit.at - last > 2 * REPEAT_SECONDS:
+            yield first, last
+            first = hit.at
+        last = hit.at
+    yield first, last
+
+
+def _shared(hit: Hit, ledger: Ledger) -> tuple[Any, ...]:
+    """Count a hit that names no recipient; whoever saw it told repeats."""
+    verdict = hit.verdict or classify(hit)
+    type, counts = event_type(hit), dict[str, int]()
+    if verdict.kind != "repeat":
+        human, on_link = verdict.cls is HitClass.HUMAN, hit.event == "click" and hit.position > 0
+        counts = dict(of_hit(type, human, on_link, Firsts()))
+    return _row(hit, type, verdict, counts, ledger, nameless=False)
+
+
+def _alone(hit: Hit, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
+    """Count a hit that changes nothing of what was before it."""
+    alone = hit.verdict or classify(hit)
+    human, token = alone.cls is HitClass.HUMAN, copy.token(hit.position)
+    verdict = as_repeat(alone, hit.at, token.human_at if human else token.machine_at)
+    type, counts = event_type(hit), copies.NOTHING
+    copy.saw(hit.event, hit.at)
+    if verdict.kind != "repeat":
+        firsts = copy.count(type, human, hit.position, hit.at)
+        counts = of_hit(type, human, hit.event == "click" and hit.position > 0, firsts)
+    return _row(hit, type, verdict, counts, ledger, copy.nameless, alone)
+
+
+def _unjudged(hit: Hit, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
+    """Keep a hit as it shows by itself, not counted yet."""
+    copy.saw(hit.event, hit.at)
+    return _row(hit, event_type(hit), hit.verdict or classify(hit), copies.NOTHING, ledger, copy.nameless)
+
+
+def _row(
+    hit: Hit,
+    type: str,
+    verdict: Verdict,
+    counts: Counts,
+    ledger: Ledger,
+    nameless: int,
+    alone: Verdict | None = None,
+) -> tuple[Any, ...]:
+    """The event of a hit; its counts go into the ledger."""
+    kept = json.dumps(signals(hit, verdict))
+    message, position = str(hit.message), hit.position if hit.position >= 0 else None
+    client = client_text(hit.agent)
+    if counts:
+        ledger.move(Entry(message, hit.recipient, position, type, client, slot_of(hit.at)), counts)
+    what = (message, str(hit.id), ledger.stamp(hit.at), hit.at, type, hit.recipient, position)
+    judged = (None if nameless else hit.url, verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
+    by_itself = copies.kept_verdict(alone, verdict)
+    return (*what, *judged, hit.address, hit.agent, kept, None, pack(counts), client, by_itself)
+
+
+def _bare_links(db: sqlite3.Connection, hits: Iterable[Hit]) -> None:
+    """Links that no acceptance has told of yet, from what the hits know."""
+    bare = {
+        (str(hit.message), hit.position): (hit.url, page_of(hit.url or ""), hit.type.value)
+        for hit in hits
+        if hit.event == "click" and hit.position > 0
     }
-    add(db, "links", ("message", "position"), tally.links, first)
     db.executemany(
-        "INSERT INTO touches (message, recipient, position, human, human_at, machine_at) VALUES (?,?,?,?,?,?)"
-        " ON CONFLICT (message, recipient, position) DO UPDATE SET human = excluded.human,"
-        " human_at = excluded.human_at, machine_at = excluded.machine_at",
-        [(*key, *values) for key, values in tally.touches.items()],
+        "INSERT OR IGNORE INTO links (message, position, url, page, type) VALUES (?,?,?,?,?)",
+        [(*key, *values) for key, values in bare.items()],
     )
-    for what in ("open", "click"):
-        db.executemany(
-            f"UPDATE recipients SET first_{what}_at = min(coalesce(first_{what}_at, ?1), ?1),"  # noqa: S608
-            f" last_{what}_at = max(coalesce(last_{what}_at, ?2), ?2) WHERE message = ?3 AND ordinal = ?4",
-            [
-                (min(times), max(times), message, ordinal)
-                for (message, ordinal, kind), times in tally.times.items()
-                if kind == what
-            ],
-        )

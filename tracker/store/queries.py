@@ -13,7 +13,7 @@ from tracker.tokens import without_token
 _DERIVED = (
     "*, suppressed + sent + bounced - bounced_later + errors + pending AS recipients, sent - bounced_later AS delivered"
 )
-_STATUS = {
+CONDITIONS = {
     "pending": "pending > 0",
     "sent": "sent > 0",
     "delivered": "sent > bounced_later",
@@ -21,7 +21,7 @@ _STATUS = {
     "error": "errors > 0",
     "suppressed": "suppressed > 0",
 }
-STATUSES = tuple(_STATUS)
+STATUSES = tuple(CONDITIONS)
 """What messages can be filtered by."""
 
 
@@ -54,6 +54,12 @@ def like(text: str) -> str:
     return f"%{escaped}%"
 
 
+def spellings_of(message_id: str) -> list[Any]:
+    """A Message-ID without and with its brackets."""
+    bare = message_id.strip().removeprefix("<").removesuffix(">")
+    return [bare, f"<{bare}>"]
+
+
 def _message_row(row: dict[str, Any]) -> dict[str, Any]:
     row["metadata"] = json.loads(row["metadata"])
     row["instrumented"], row["pixel"] = bool(row["instrumented"]), bool(row["pixel"])
@@ -70,14 +76,13 @@ def messages(db: sqlite3.Connection, wanted: MessageFilter, limit: int, after: s
             where.append(f"{column} = ?")
             values.append(value)
     if wanted.message_id is not None:
-        bare = wanted.message_id.strip().removeprefix("<").removesuffix(">")
         where.append("message_id IN (?, ?)")
-        values += [bare, f"<{bare}>"]
+        values += spellings_of(wanted.message_id)
     if wanted.recipient is not None:
         where.append("id IN (SELECT message FROM recipients WHERE address = ?)")
         values.append(wanted.recipient)
     if wanted.status is not None:
-        where.append(_STATUS[wanted.status])
+        where.append(CONDITIONS[wanted.status])
     if wanted.q:
         found = " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in ("subject", "sender", "tag", "message_id", "id"))
         someone = "id IN (SELECT message FROM recipients WHERE address LIKE ? ESCAPE '\\')"

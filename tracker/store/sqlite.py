@@ -20,12 +20,16 @@ from tracker.store import (
     forgetting,
     hit_log,
     link_types,
+    mailings,
     migrations,
+    numbers,
     pages,
     queries,
     retention,
+    rolling,
     sessions,
     suppressions,
+    uncounted,
     writing,
 )
 from tracker.store.base import (
@@ -34,6 +38,7 @@ from tracker.store.base import (
     LinkTypeChange,
     MessageFilter,
     Page,
+    ReportFilter,
     Row,
     SuppressionChange,
     SuppressionFilter,
@@ -42,14 +47,20 @@ from tracker.store.base import (
 T = TypeVar("T")
 _CHUNK = 500
 _BITE = 50
+_MOVE_OCTETS = 40
+"""About what a difference takes up while it waits."""
+_BITE_OCTETS = 200_000
 
 
 class SqliteStore:
     """The store in one file at ``path``. ``clock`` stamps the order of recording; ``busy_timeout`` in seconds is how
-    long a write waits for another process's."""
+    long a write waits for another process's; ``zone`` (an IANA name) says which days and months there are."""
 
-    def __init__(self, path: Path | str, clock: Clock = time.time, busy_timeout: float = 5.0) -> None:
+    def __init__(
+        self, path: Path | str, clock: Clock = time.time, busy_timeout: float = 5.0, zone: str = "UTC"
+    ) -> None:
         self.path = Path(path)
+        self.zone = zone
         self._clock = clock
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
@@ -92,7 +103,7 @@ class SqliteStore:
         store is away, other errors where a fact itself is at fault."""
         with self._lock, self._trouble(), self._transaction() as db:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
-            writing.apply(db, forgetting.veiled(db, facts), self._stamp, self._clock())
+            writing.apply(db, forgetting.veiled(db, facts), self._stamp, self._clock(), self.zone)
             forgetting.veil(db, facts)
 
     def forget(self, address: str) -> int:
@@ -170,6 +181,70 @@ class SqliteStore:
     def urls(self, sender: str | None, limit: int, after: str | None = None, q: str | None = None) -> Page:
         """Every URL seen, without its query, and the type saved for it."""
         return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after, q), sender))
+
+    # -- sums over many messages -------------------------------------------------------------------------------------
+
+    def roll(self, limit: int) -> int:
+        """Fold what waits into the counters, about so many differences; how many those were. Counts messages from
+        before there were counters, and the days of another zone, where that is still to be done."""
+        with self._lock, self._trouble(), self._transaction() as db:
+            rolling.count_days_of(db, self.zone)
+            return rolling.roll(db, limit * _MOVE_OCTETS) or uncounted.count_some(db, limit // 50 + 1, self.zone)
+
+    def waiting(self) -> int:
+        """How many batches wait to be folded in."""
+        return self._read(lambda db: int(db.execute("SELECT count(*) FROM moves").fetchone()[0]))
+
+    def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
+        """Sums over a period."""
+        return self._reading(wanted, lambda reading: reading.totals([since, until], cohort))[0]
+
+    def series(self, wanted: ReportFilter, bounds: Sequence[float]) -> list[Row]:
+        """Sums of each interval between neighbouring bounds."""
+        return self._reading(wanted, lambda reading: reading.totals(bounds))
+
+    def breakdown(
+        self, wanted: ReportFilter, dimension: str, since: float, until: float, by: Sequence[str], limit: int
+    ) -> list[Row]:
+        """Values of a dimension with their sums, the largest first. Raises ValueError where there is no such
+        dimension or column."""
+        numbers.check(dimension, by)
+        return self._reading(wanted, lambda reading: reading.breakdown(dimension, since, until, by, limit))
+
+    def mailings(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
+        """Mailings, newest first."""
+        self._catch_up()
+        return self._read(lambda db: mailings.mailings(db, wanted, limit, after))
+
+    def mailing(self, id: str) -> Row | None:
+        """One mailing by id, None if unknown."""
+        self._catch_up()
+        return self._read(lambda db: mailings.mailing(db, id))
+
+    def mailing_links(self, id: str, limit: int, after: str | None = None) -> Page:
+        """A mailing's links by position."""
+        self._catch_up()
+        return self._read(lambda db: mailings.links(db, id, limit, after))
+
+    def _reading(self, wanted: ReportFilter, ask: Callable[[numbers.Reading], T]) -> T:
+        self._catch_up()
+
+        def read(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN")
+            try:
+                return ask(numbers.Reading(db, self.zone, wanted))
+            finally:
+                db.execute("ROLLBACK")
+
+        return self._read(read)
+
+    def _catch_up(self) -> None:
+        """Fold in what waits, so that a reader has little to add up."""
+        while self.waiting():
+            with self._lock, self._trouble(), self._transaction() as db:
+                rolling.roll(db, _BITE_OCTETS)
+
+    # -- the lists ---------------------------------------------------------------------------------------------------
 
     def suppressions(self, wanted: SuppressionFilter, limit: int, after: str | None = None) -> Page:
         """Entries of the suppression list, the newest first."""

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracker.model import DOES_NOT_EXIST, NoMailbox, OptedIn, OptedOut, Suppression, SuppressionKind
-from tracker.store import queries, timeline
+from tracker.store import queries
 from tracker.store.base import Changes, Page, SuppressionChange, SuppressionFilter
-from tracker.store.timeline import Stamp
+from tracker.store.ledger import Ledger
 
 EVERYONE = ""
 """The sender of an entry that holds for every sender, as it is kept."""
@@ -36,7 +36,7 @@ def key_of(db: sqlite3.Connection) -> bytes:
     return key
 
 
-def apply(db: sqlite3.Connection, facts: Iterable[OptedOut | OptedIn | NoMailbox], stamp: Stamp, now: float) -> None:
+def apply(db: sqlite3.Connection, facts: Iterable[OptedOut | OptedIn | NoMailbox], ledger: Ledger, now: float) -> None:
     """Fold in what readers and receiving hosts said; the caller holds the transaction. Raises sqlite3.Error."""
     key = key_of(db)
     for fact in facts:
@@ -47,9 +47,9 @@ def apply(db: sqlite3.Connection, facts: Iterable[OptedOut | OptedIn | NoMailbox
         out, message = isinstance(fact, OptedOut), str(fact.message)
         type = "opt_out" if out else "opt_in"
         about = (message, str(fact.id), fact.at, type, fact.recipient, fact.kind.value, fact.reason)
-        if timeline.log(db, stamp, *about):
+        if ledger.log(*about):
             _decide(db, key, Suppression(fact.address, fact.sender, fact.kind, fact.reason), fact.at, out, now)
-            _count(db, key, fact, out)
+            _count(db, key, fact, out, ledger)
 
 
 def add(db: sqlite3.Connection, entries: Iterable[Suppression], now: float) -> int:
@@ -156,21 +156,29 @@ def _bury(db: sqlite3.Connection, name: Sequence[Any], at: float, now: float) ->
     )
 
 
-def _count(db: sqlite3.Connection, key: bytes, fact: OptedOut | OptedIn, out: bool) -> None:
-    """Count a reader once in the message's ``opt_outs``, by the last that was said there. The row holds no address and
-    no ordinal, and its hash is the message's own, so that it tells nothing where there is no attribution."""
-    message, counts = str(fact.message), fact.kind is SuppressionKind.MAIL
-    made = timeline.made_at(fact.message)
-    db.execute("INSERT OR IGNORE INTO messages (id, accepted_at) VALUES (?, ?)", [message, made])
+def _count(db: sqlite3.Connection, key: bytes, fact: OptedOut | OptedIn, out: bool, ledger: Ledger) -> None:
+    """Count a reader once in the message's ``opt_outs``, by the last that was said there, which bears it. The row holds
+    no address and no ordinal, and its hash is the message's own, so that it tells nothing where there is no
+    attribution."""
+    message, event = str(fact.message), str(fact.id)
+    ledger.know(message)
     if fact.recipient is None:
+        ledger.close()  # the message is there now
         db.execute("UPDATE messages SET attributed = 0 WHERE id = ? AND NOT known", [message])
     who = mark_of(key, f"{message} {fact.address}")
-    at, before = db.execute(
-        "SELECT at, standing FROM opt_outs WHERE message = ? AND who = ?", [message, who]
-    ).fetchone() or (None, 0)
-    if not counts or (at is not None and (fact.at < at or (fact.at == at and not out))):
+    sql = "SELECT at, standing, event FROM opt_outs WHERE message = ? AND who = ?"
+    at, before, bearer = db.execute(sql, [message, who]).fetchone() or (None, 0, None)
+    # Of what was said at one time, no outlives yes, and among equals the id decides.
+    if fact.kind is not SuppressionKind.MAIL or (at is not None and (fact.at, out, event) < (at, before, bearer or "")):
         return
+    counts = {"opt_outs": 1}
+    if before and at is not None and bearer is not None:
+        row = db.execute("SELECT recipient FROM events WHERE message = ? AND id = ?", [message, bearer]).fetchone()
+        entry = ledger.entry(message, at, "opt_out", row[0] if row else fact.recipient)
+        ledger.change(entry, bearer, counts, {})
     db.execute(
-        "INSERT OR REPLACE INTO opt_outs (message, who, at, standing) VALUES (?,?,?,?)", [message, who, fact.at, out]
+        "INSERT OR REPLACE INTO opt_outs (message, who, at, standing, event) VALUES (?,?,?,?,?)",
+        [message, who, fact.at, out, event],
     )
-    db.execute("UPDATE messages SET opt_outs = opt_outs + ? WHERE id = ?", [int(out) - before, message])
+    if out:
+        ledger.change(ledger.entry(message, fact.at, "opt_out", fact.recipient), event, {}, counts)

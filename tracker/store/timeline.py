@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable
 from uuid import UUID
 
@@ -13,7 +12,7 @@ Stamp = Callable[[float], int]
 
 INSERT = (
     "INSERT OR IGNORE INTO events (message, id, recorded, at, type, recipient, position, url, class, kind, reason,"
-    " rules, address, agent, signals, reply) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " rules, address, agent, signals, reply, counts, client, alone) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 
 
@@ -27,20 +26,3 @@ def event_id(*parts: object) -> str:
     digest = bytearray(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:16])
     digest[6], digest[8] = 0x80 | digest[6] & 0x0F, 0x80 | digest[8] & 0x3F
     return str(UUID(bytes=bytes(digest)))
-
-
-def log(
-    db: sqlite3.Connection,
-    stamp: Stamp,
-    message: str,
-    event: str,
-    at: float,
-    type: str,
-    recipient: int | None = None,
-    kind: str | None = None,
-    reason: str | None = None,
-    reply: str | None = None,
-) -> bool:
-    """Add an event that is no hit; False where it is there already."""
-    about = (message, event, stamp(at), at, type, recipient, None, None, None, kind, reason)
-    return db.execute(INSERT, (*about, None, None, None, None, reply)).rowcount > 0

@@ -1,0 +1,206 @@
+"""Where a contribution is filed: under whose mail, by what time, in which mailing, by what is counted.
+
+What is filed is read from the rows of message, recipient and link as they stand, so whatever changes these must move
+what was filed by them (``rolling.Refiling``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from tracker.hits.agents import client_of
+from tracker.redaction import without_addresses
+from tracker.store.base import COLUMNS
+from tracker.store.contributions import LINK_COLUMNS, Counts
+from tracker.store.ledger import Entry
+from tracker.store.periods import slot_of
+from tracker.store.tables import Deltas, select
+
+TOTALS = ""
+"""The dimension of what is not broken down."""
+
+BY_EVENT, BY_ACCEPTANCE = 0, 1
+"""Cohorts: by the time of the event, by the time its mail was accepted."""
+
+_OF_LINK = tuple((f"link_{name}", name) for name in LINK_COLUMNS)
+_COLUMNS = frozenset(COLUMNS)
+_CLIENT = ("device", "system", "client")
+_LINK = ("url", "path", "label")
+
+
+class Place(NamedTuple):
+    """Under what counts are filed; empty where a message has no sender or tag. ``slot``: the start of a quarter."""
+
+    sender: str
+    tag: str
+    cohort: int
+    dimension: str
+    slot: int
+    value: str
+
+
+class _Message(NamedTuple):
+    id: str
+    known: int
+    sender: str
+    tag: str
+    mailing_key: str | None
+    mailing: str | None
+    accepted_at: float
+    instrumented: int
+    attributed: int
+
+
+@dataclass(slots=True)
+class Mailing:
+    """What a batch adds to a mailing's row, and what the row must know."""
+
+    mailing: str | None
+    tag: str | None
+    first: float
+    last: float
+    instrumented: int = 0
+    attributed: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+class Filed:
+    """Contributions by where they are filed."""
+
+    def __init__(self) -> None:
+        self.places: dict[Place, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.mailings: dict[tuple[str, str], Mailing] = {}
+        self.links: Deltas = defaultdict(lambda: defaultdict(int))
+
+    def subtract(self, other: Filed) -> None:
+        """Take out what is in another."""
+        for place, counts in other.places.items():
+            _add(self.places[place], counts, -1)
+        for link, counts in other.links.items():
+            _add(self.links[link], counts, -1)
+        for key, mailing in other.mailings.items():
+            mine = self.mailings.get(key)
+            if mine is None:
+                mine = self.mailings[key] = Mailing(mailing.mailing, mailing.tag, mailing.first, mailing.last)
+            _add(mine.counts, mailing.counts, -1)
+            mine.instrumented -= mailing.instrumented
+            mine.attributed -= mailing.attributed
+
+
+def filed(db: sqlite3.Connection, moves: Collection[tuple[Entry, Counts]]) -> Filed:
+    """File contributions by the rows as they stand."""
+    found, rows = Filed(), _Rows(db, [entry for entry, _ in moves])
+    for entry, counts in moves:
+        message = rows.messages.get(entry.message)
+        if message is not None:
+            _file(found, entry, counts, message, rows)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def client_text(agent: str | None) -> str | None:
+    """Device, system and program of who asked, as events keep them: they stay when the agent is forgotten."""
+    return "\t".join(client_of(agent)) if agent else None
+
+
+def domain_of(address: str | None) -> str | None:
+    """What mail is counted under by where it went."""
+    return (address or "").rpartition("@")[2].lower() or None
+
+
+class _Rows:
+    """The rows that some contributions are filed by."""
+
+    def __init__(self, db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+        messages, people, links, accepted = set(), set(), set(), set()
+        for message, recipient, position, type, _, _ in entries:
+            messages.add((message,))
+            if recipient is not None:
+                people.add((message, recipient))
+            if position and type == "click":
+                links.add((message, position))
+            if type == "accepted":
+                accepted.add((message,))
+        columns = "id, known, coalesce(sender, ''), coalesce(tag, ''), mailing_key, mailing, accepted_at"
+        sql = f"SELECT {columns}, instrumented, attributed FROM messages WHERE (id) IN"  # noqa: S608
+        self.messages = {row[0]: _Message(*row) for row in select(db, sql, messages)}
+        sql = "SELECT message, ordinal, domain FROM recipients WHERE (message, ordinal) IN"
+        self.domains = {row[:2]: row[2] for row in select(db, sql, people) if row[2]}
+        sql = "SELECT message, position, url, page, label FROM links WHERE (message, position) IN"
+        self.links = {row[:2]: row[2:] for row in select(db, sql, links)}
+        self.targets: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        sql = "SELECT message, domain FROM recipients WHERE (message) IN"
+        for message, domain in select(db, sql, accepted):
+            if domain:
+                self.targets[message][domain] += 1
+
+
+def _file(found: Filed, entry: Entry, counts: Counts, message: _Message, rows: _Rows) -> None:
+    own = {name: by for name, by in counts.items() if name in _COLUMNS}
+    link = {name: by for kept, name in _OF_LINK if (by := counts.get(kept))}
+    places, of = found.places, (message.sender, message.tag)
+    if own:
+        _add(places[Place(*of, BY_EVENT, TOTALS, entry.slot, "")], own)
+        if message.known:
+            _add(places[Place(*of, BY_ACCEPTANCE, TOTALS, slot_of(message.accepted_at), "")], own)
+        for dimension, value, part in _parts(entry, own, message, rows):
+            _add(places[Place(*of, BY_EVENT, dimension, entry.slot, value)], part)
+    if link and entry.type == "click" and message.known:
+        for name, text in zip(_LINK, rows.links.get((entry.message, entry.position), ()), strict=False):
+            if text:
+                _add(places[Place(*of, BY_EVENT, name, entry.slot, without_addresses(text))], link)
+    if message.known and message.mailing_key:
+        _file_mailing(found, entry, own, link, message)
+
+
+def _parts(entry: Entry, own: Counts, message: _Message, rows: _Rows) -> Iterable[tuple[str, str, Counts]]:
+    """Dimensions and values that what a message counts is broken down by."""
+    if message.tag:
+        yield "tag", message.tag, own
+    if entry.type == "accepted":
+        sign = own.get("messages", 0)
+        for domain, people in rows.targets[entry.message].items():
+            yield "domain", domain, {"messages": sign, "targeted": sign * people}
+    elif (where := rows.domains.get((entry.message, entry.recipient))) is not None:
+        yield "domain", where, own
+    if entry.type == "bounced" and entry.what:
+        yield "reason", entry.what, {name: by for name, by in own.items() if name.startswith("bounced")}
+    elif entry.what:
+        yield from ((name, value, own) for name, value in zip(_CLIENT, entry.what.split("\t"), strict=False))
+
+
+def _file_mailing(found: Filed, entry: Entry, own: Counts, link: Counts, message: _Message) -> None:
+    key = (message.sender, message.mailing_key or "")
+    mailing = found.mailings.get(key)
+    if mailing is None:
+        at = message.accepted_at
+        mailing = found.mailings[key] = Mailing(message.mailing, message.tag or None, at, at)
+    mailing.first = min(mailing.first, message.accepted_at)
+    mailing.last = max(mailing.last, message.accepted_at)
+    _add(mailing.counts, own)
+    if entry.type == "accepted":
+        mailing.instrumented += own.get("messages", 0) * message.instrumented
+        mailing.attributed += own.get("messages", 0) * message.attributed
+    if link and entry.position:
+        _add(found.links[(*key, entry.position)], link)
+
+
+def _add(counts: dict[str, int], more: Mapping[str, int], sign: int = 1) -> None:
+    for name, by in more.items():
+        counts[name] = counts.get(name, 0) + sign * by
+
+
+def expanded(places: Mapping[Place, Counts]) -> dict[tuple[Any, ...], dict[str, int]]:
+    """Contributions by sender and tag, by each of the two, and by neither."""
+    found: dict[tuple[Any, ...], dict[str, int]] = {}
+    for place, counts in places.items():
+        sender, tag, *rest = place
+        for one in {sender, ""}:
+            for other in {tag, ""}:
+                _add(found.setdefault((one, other, *rest), {}), counts)
+    return found

@@ -1,0 +1,174 @@
+"""Sums over many messages: counters of whole quarters, days and months, and the events at the ends of a period.
+
+Everything is read in one snapshot, what waits to be folded in included, so that a sum is exact however far behind the
+counters are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from tracker.store import rolling
+from tracker.store.base import COLUMNS, DIMENSIONS, ReportFilter, Row
+from tracker.store.contributions import Counts
+from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, TOTALS, Filed, filed
+from tracker.store.ledger import MESSAGE_COLUMNS
+from tracker.store.periods import Calendar, Pieces, Range, pieces
+
+_CLICKS = ("clicks", "unique_clicks", "machine_clicks")
+_MOVED_BY = {"url": _CLICKS, "path": _CLICKS, "label": _CLICKS, "reason": ("bounced", "bounced_later")}
+"""The columns of a dimension, where it has not all of them."""
+
+_OF_MESSAGES = {
+    **{name: f"sum({name})" for name in COLUMNS if name in MESSAGE_COLUMNS},
+    "messages": "count(*)",
+    "delivered": "sum(sent - bounced_later)",
+    "attributed_open_tracked": "sum(iif(attributed, open_tracked, 0))",
+    "attributed_click_tracked": "sum(iif(attributed, click_tracked, 0))",
+}
+
+
+class Reading:
+    """Reads one snapshot; the caller holds its transaction. ``zone`` is the one whose days the store should count."""
+
+    def __init__(self, db: sqlite3.Connection, zone: str, wanted: ReportFilter) -> None:
+        self._db = db
+        self._wanted = wanted
+        self._calendar = Calendar(zone)
+        # Days of another zone are of no use; the quarters are.
+        self._days = rolling.zone_of(db) == zone
+        self._waiting = filed(db, rolling.waiting(db))
+
+    def series(self, bounds: Sequence[float], cohort: bool = False) -> list[dict[str, int]]:
+        """Sums of each interval between neighbouring bounds, by the time of the event or of acceptance."""
+        intervals = [self._pieces(since, until) for since, until in pairwise(bounds)]
+        found = [dict.fromkeys(COLUMNS, 0) for _ in intervals]
+        by = BY_ACCEPTANCE if cohort else BY_EVENT
+        ranges = [each for interval in intervals for each in interval.ranges]
+        owners = [number for number, interval in enumerate(intervals) for _ in interval.ranges]
+        starts = [each.lo for each in ranges]
+
+        def add(start: int, counts: Mapping[str, int]) -> None:
+            place = bisect_right(starts, start) - 1
+            if place >= 0 and start < ranges[place].hi:
+                _add(found[owners[place]], counts)
+
+        for span, lo, hi in _joined(ranges):
+            for start, *sums in self._rows(by, span, lo, hi):
+                add(start, dict(zip(COLUMNS, sums, strict=True)))
+        for place, counts in self._waiting.places.items():
+            if place.cohort == by and place.dimension == TOTALS and self._wants(place.sender, place.tag):
+                add(place.slot, counts)
+        for number, interval in enumerate(intervals):
+            for since, until in interval.edges:
+                _add(found[number], self._accepted(since, until) if cohort else self._happened(since, until))
+        return found
+
+    def totals(self, bounds: Sequence[float], cohort: bool = False) -> list[Row]:
+        """``series`` with what is pending of the mail accepted in each interval."""
+        accepted = self.series(bounds, cohort=True)
+        found = accepted if cohort else self.series(bounds)
+        return [{**row, "pending": pending_of(mail)} for row, mail in zip(found, accepted, strict=True)]
+
+    def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
+        """Values of a dimension, the largest first."""
+        columns = _MOVED_BY.get(dimension, COLUMNS)
+        period = self._pieces(since, until, months=True)
+        sums: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
+        for value, *row in self._values(dimension, columns, period.ranges):
+            _add(sums[value], dict(zip(columns, row, strict=True)))
+        inside = [self._waiting.places]
+        inside += [self._filed_between(*edge).places for edge in period.edges]
+        for number, places in enumerate(inside):
+            for place, counts in places.items():
+                if place.dimension != dimension or not self._wants(place.sender, place.tag):
+                    continue
+                if number or any(each.lo <= place.slot < each.hi for each in period.ranges):
+                    _add(sums[place.value], counts)
+        there = [(value, row) for value, row in sums.items() if any(row.values())]
+        there.sort(key=lambda each: (-sum(each[1][name] for name in by), each[0]))
+        return [{"value": value, **row} for value, row in there[:limit]]
+
+    def _pieces(self, since: float, until: float, months: bool = False) -> Pieces:
+        found = pieces(since, until, self._calendar, months)
+        if self._days or not found.ranges:
+            return found
+        return Pieces((Range("q", found.ranges[0].lo, found.ranges[-1].hi),), found.edges)
+
+    def _wants(self, sender: str, tag: str) -> bool:
+        wanted = self._wanted
+        return wanted.sender in (None, sender) and wanted.tag in (None, tag)
+
+    def _key(self) -> list[str]:
+        return [self._wanted.sender or "", self._wanted.tag or ""]
+
+    def _rows(self, cohort: int, span: str, lo: int, hi: int) -> Iterable[tuple[Any, ...]]:
+        sql = (
+            f"SELECT start, {', '.join(COLUMNS)} FROM counts WHERE sender = ? AND tag = ? AND cohort = ?"  # noqa: S608
+            " AND dimension = '' AND span = ? AND start >= ? AND start < ?"
+        )
+        return self._db.execute(sql, [*self._key(), cohort, span, lo, hi])
+
+    def _values(self, dimension: str, columns: Sequence[str], ranges: Iterable[Range]) -> Iterable[tuple[Any, ...]]:
+        spans = [(each.span, each.lo, each.hi) for each in ranges]
+        if not spans:
+            return []
+        sums = ", ".join(f"sum({name})" for name in columns)
+        where = "sender = ? AND tag = ? AND cohort = 0 AND dimension = ? AND span = ? AND start >= ? AND start < ?"
+        part = f"SELECT value, {', '.join(columns)} FROM counts WHERE {where}"  # noqa: S608
+        parts = " UNION ALL ".join([part] * len(spans))
+        values = [value for span in spans for value in (*self._key(), dimension, *span)]
+        return self._db.execute(f"SELECT value, {sums} FROM ({parts}) GROUP BY value", values)  # noqa: S608
+
+    def _filed_between(self, since: float, until: float) -> Filed:
+        return filed(self._db, rolling.between(self._db, since, until))
+
+    def _happened(self, since: float, until: float) -> Counts:
+        found: dict[str, int] = {}
+        for place, counts in self._filed_between(since, until).places.items():
+            if place.cohort == BY_EVENT and place.dimension == TOTALS and self._wants(place.sender, place.tag):
+                _add(found, counts)
+        return found
+
+    def _accepted(self, since: float, until: float) -> Counts:
+        where, values = "known AND counted AND accepted_at >= ? AND accepted_at < ?", list[Any]([since, until])
+        for column in ("sender", "tag"):
+            if (value := getattr(self._wanted, column)) is not None:
+                where += f" AND {column} = ?"
+                values.append(value)
+        sums = ", ".join(f"coalesce({sum}, 0)" for sum in _OF_MESSAGES.values())
+        row = self._db.execute(f"SELECT {sums} FROM messages WHERE {where}", values).fetchone()  # noqa: S608
+        return dict(zip(_OF_MESSAGES, row, strict=True))
+
+
+def check(dimension: str, by: Sequence[str]) -> None:
+    """Raises ValueError for a dimension or a column that there is not."""
+    if dimension not in DIMENSIONS or not set(by) <= set(COLUMNS):
+        raise ValueError("no such dimension or column")
+
+
+def pending_of(mail: Counts) -> int:
+    """How many recipients wait, of the mail that these are the sums of."""
+    bounced = mail["bounced"] - mail["bounced_later"]
+    return mail["targeted"] - mail["suppressed"] - mail["sent"] - bounced - mail["errors"]
+
+
+def _joined(ranges: Sequence[Range]) -> list[tuple[str, int, int]]:
+    """Ranges of one span that touch each other, as one."""
+    found: list[tuple[str, int, int]] = []
+    for each in ranges:
+        if found and found[-1][0] == each.span and found[-1][2] == each.lo:
+            found[-1] = (each.span, found[-1][1], each.hi)
+        else:
+            found.append((each.span, each.lo, each.hi))
+    return found
+
+
+def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, by in more.items():
+        counts[name] = counts.get(name, 0) + by
