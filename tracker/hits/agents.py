@@ -44,6 +44,7 @@ _MAIL_PROGRAMS = {
     "Samsung Email": re.compile(r"Samsung ?Email|com\.samsung\.android\.email", re.I),
     "Yahoo Mail": re.compile(r"YahooMobile(?:Mail)?/"),
     "AOL": re.compile(r"\bAOL[ /]|AOLMail"),
+    "K-9 Mail": re.compile(r"\bK-9\b"),
     "eM Client": re.compile(r"eM ?Client", re.I),
     "Spark": re.compile(r"^Spark/|SparkDesktop|Sparkmail"),
     "Apple Mail": re.compile(
@@ -65,7 +66,7 @@ _SAME = {
     "Chrome Mobile iOS": "Chrome",
     "Chrome Mobile WebView": "Android WebView",
     "Mobile Safari": "Safari",
-    "Mobile Safari UI/WKWebView": "Safari WebView",
+    "Mobile Safari UI/WKWebView": "iOS WebView",
     "Edge Mobile": "Edge",
     "Firefox Mobile": "Firefox",
     "Firefox iOS": "Firefox",
@@ -105,7 +106,7 @@ _DEVICES = (
             r"iPhone|iPod|Mobi|Phone|BlackBerry|Symbian|MIDP|Nokia|KAIOS|Opera Mini|UP\.Browser|WAP|DoCoMo", re.I
         ),
     ),
-    ("tablet", re.compile(r"Android(?!.*(?:Outlook|WebView))")),
+    ("tablet", re.compile(r"^Mozilla/.*Android")),  # browsers on phones say Mobile
     ("phone", re.compile(r"Android")),
     ("desktop", re.compile(r"Windows|Macintosh|Mac OS|X11|CrOS|Linux (?:x86|i\d86|arm|aarch)|Win(?:9|NT)|BSD")),
 )
@@ -169,9 +170,10 @@ def _program(agent: str) -> tuple[str, str]:
     told = _first(_MAIL_PROGRAMS, agent) or _first(_IN_APPS, agent)
     if told:
         return told, system
-    name = found.user_agent.family if found.user_agent and system != UNKNOWN else None
-    if name and _NAME.fullmatch(name) and " on " not in name:
-        return _SAME.get(name, name), system
+    name = found.user_agent.family if found.user_agent and system != UNKNOWN else ""
+    name = _SAME.get(name, name)
+    if _NAME.fullmatch(name) and " on " not in name:
+        return name, system
     product = _PRODUCT.match(agent)
     return (product.group() if product and product.group() != "Mozilla" else "other"), system
 

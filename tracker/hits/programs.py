@@ -37,10 +37,13 @@ _DEVICE = re.compile(
     r"\((?:Linux; )?(?:U; )?(?:\w+; )?(?:Linux; )?(?:Android|Andr0id)[^()]*?(?:\([^()]*\)[^()]*?)*(?: Build/[^();]*|\))"
     r"|HbbTV/[\d.]+ \([^()]*\)"
 )
+# Internet Explorer names what is installed beside it.
+_INSTALLED = re.compile(r"\((?:compatible; MSIE|Windows NT[^()]*Trident)[^()]*\)")
 # Other names in which crawlerdetect sees a crawler.
 _NO_CRAWLERS = re.compile(
     r"\b(?:com|ru)\.yandex\.[\w.]+(?:/[\d.]+)?|\bbaiduboxapp\S*|\bCronet/[\d.]+|\bAndroidDownloadManager/[\d.]+"
     r"|\bCaboto\b|\bQQDownload\b|\bOPPO \w+|\bTS1008\b|\bTIANYU\S*|\bSpeedy\w*|\bCortana\b|\bWebster Pro\b"
+    r"|\bSlack(?:_SSB)?/[\d.]+"
     r"|\b(?:\w+Voyager|NCSA_Mosaic|VMS_Mosaic|Lynx)/.*"
     r"|\[?(?:Pinterest/(?:iOS|Android)|LinkedInApp)\]?(?:/[\d.]+)?"
 )
@@ -76,6 +79,11 @@ def is_bare(agent: str) -> bool:
 def is_crawler(agent: str) -> bool:
     """Whether crawlerdetect's public list names this agent, names of devices apart; slow (half a millisecond)."""
     return bool(_crawlers.is_crawler(_NO_CRAWLERS.sub("", less_device(agent))))
+
+
+def less_installed(agent: str) -> str:
+    """The agent without the name of the device, and what Internet Explorer says is installed."""
+    return _INSTALLED.sub("", less_device(agent))
 
 
 def less_device(agent: str) -> str:

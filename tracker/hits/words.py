@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tracker.hits.programs import less_device
+from tracker.hits.programs import less_installed
 
 Search = Callable[[str], object]
 
@@ -14,9 +14,9 @@ def _words(*patterns: str) -> Search:
     return re.compile("|".join(patterns), re.I).search
 
 
-def _words_less_device(*patterns: str) -> Search:
+def _words_less_installed(*patterns: str) -> Search:
     search = _words(*patterns)
-    return lambda agent: search(less_device(agent))
+    return lambda agent: search(less_installed(agent))
 
 
 GMAIL_DELIVERY = _words(r"Chrome/42\.0\.2311\.135 Safari/537\.36 Edge/12\.246")
@@ -30,7 +30,7 @@ IMAGE_PROXIES = _words(
     r"RamblerMail.*ImageProxy",
     r"mail\.ukr\.net proxy",
 )
-SECURITY = _words_less_device(
+SECURITY = _words_less_installed(
     r"barracuda",
     r"proofpoint",
     r"urldefense",
