@@ -160,7 +160,7 @@ def test_a_hit_whose_signals_were_erased_keeps_what_is_known_of_it() -> None:
 
 def test_the_whole_agent_is_judged_by_the_rules_of_today() -> None:
     wrong = Verdict(HitClass.HUMAN, "browser", "an ordinary browser", 1, "browser")
-    told = {"method": "GET", "rule": "browser", "whole": True}
+    told = {"method": "GET", "rule": "browser", "agent": "whole"}
     assert anew(kept("click", "Hello, world", told, wrong)).cls is HitClass.MACHINE
     assert anew(kept("click", "Hello, world", {"method": "GET", "rule": "browser"}, wrong)).cls is HitClass.HUMAN
     assert anew(kept("click", BROWSER, {"method": "HEAD", "rule": "browser"}, wrong)).kind == "head"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from tracker.hits.rules import AGENT_RULES, REQUEST_RULES, RULES, RULES_VERSION, SIGNAL_HEADERS, Rule
 from tracker.model import Hit, Verdict
@@ -61,16 +60,16 @@ def anew(hit: Kept) -> Verdict:
     return _verdict(named) if named else replace(alone(hit.rule, hit.verdict), rules=RULES_VERSION)
 
 
-def signals(hit: Hit, verdict: Verdict) -> dict[str, Any]:
+def signals(hit: Hit, verdict: Verdict) -> dict[str, str]:
     """What is kept of a hit beside its agent, so that it can be judged anew (see ``Kept``)."""
-    return {"method": hit.method, **hit.headers, "rule": verdict.rule} | ({"whole": True} if hit.whole else {})
+    return {"method": hit.method, **hit.headers, "rule": verdict.rule} | ({"agent": "whole"} if hit.whole else {})
 
 
-def kept(event: str, agent: str | None, signals: Mapping[str, Any] | None, verdict: Verdict) -> Kept:
+def kept(event: str, agent: str | None, signals: Mapping[str, str] | None, verdict: Verdict) -> Kept:
     """What was kept of a hit, from what ``signals`` made; None: that was erased with the person's data."""
     signals = signals or {}
     headers = {name: signals[name] for name in SIGNAL_HEADERS if name in signals}
-    whole = bool(signals.get("whole")) and agent is not None
+    whole = signals.get("agent") == "whole" and agent is not None
     return Kept(event, signals.get("method", ""), headers, agent, whole, signals.get("rule"), verdict)
 
 
