@@ -11,6 +11,7 @@ from relay.commands.forget import forget
 from relay.commands.keys import hash_password_command, key
 from relay.commands.preview import preview
 from relay.commands.queue import queue
+from relay.commands.reclassify import reclassify
 from relay.commands.report import report
 from relay.commands.service import check, serve
 from relay.commands.shared import fail
@@ -25,7 +26,7 @@ def cli() -> None:
     """A mail-tracking SMTP relay: tracked links, an open pixel, honest counts."""
 
 
-for command in (serve, check, preview, key, hash_password_command, forget, queue, report, suppress):
+for command in (serve, check, preview, key, hash_password_command, forget, queue, report, reclassify, suppress):
     cli.add_command(command)
 
 

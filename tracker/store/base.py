@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -99,6 +100,20 @@ class Changes(Generic[C]):
     rows: Sequence[C]
     last: int
     newest: int
+
+
+class Judgement(NamedTuple):
+    """What a hit was taken for."""
+
+    cls: str
+    kind: str
+
+
+class Reclassified(NamedTuple):
+    """How many hits were looked at, and from what to what those moved that changed."""
+
+    hits: int
+    moved: Counter[tuple[Judgement, Judgement]]
 
 
 class Lists(Protocol):
@@ -201,6 +216,12 @@ class Store(Lists, HitLog, Numbers, Protocol):
     def roll(self, limit: int) -> int:
         """Fold about so many of the differences that wait into the counters; how many those were, 0 where none are
         left."""
+
+    def reclassify(
+        self, after: str | None, limit: int, since: float, until: float, dry_run: bool = False
+    ) -> tuple[Reclassified, str | None]:
+        """Judge the hits made in a period anew, those of so many messages after a key; counts follow. With
+        ``dry_run`` nothing is changed. What moved, and the key to go on after, None at the end."""
 
     def forget(self, address: str) -> int:
         """Erase one person's address and what is its own, wherever it stands, in whatever case; what was said of it

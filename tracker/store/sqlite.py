@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from tracker.store import (
     numbers,
     pages,
     queries,
+    reclassifying,
     retention,
     rolling,
     sessions,
@@ -35,14 +37,17 @@ from tracker.store import (
 from tracker.store.base import (
     Changes,
     HitFilter,
+    Judgement,
     LinkTypeChange,
     MessageFilter,
     Page,
+    Reclassified,
     ReportFilter,
     Row,
     SuppressionChange,
     SuppressionFilter,
 )
+from tracker.store.ledger import Ledger
 
 T = TypeVar("T")
 _CHUNK = 500
@@ -105,6 +110,18 @@ class SqliteStore:
             self._last = db.execute("SELECT coalesce(max(recorded), 0) FROM events").fetchone()[0]
             writing.apply(db, forgetting.veiled(db, facts), self._stamp, self._clock(), self.zone)
             forgetting.veil(db, facts)
+
+    def reclassify(
+        self, after: str | None, limit: int, since: float, until: float, dry_run: bool = False
+    ) -> tuple[Reclassified, str | None]:
+        """Judge the hits of so many messages anew, in one transaction; hits that come in wait meanwhile."""
+        hits, moved = 0, Counter[tuple[Judgement, Judgement]]()
+        found = self._read(lambda db: reclassifying.messages(db, after, limit))
+        with self._lock, self._trouble(), self._transaction(keep=not dry_run) as db:
+            for message in found:
+                one = reclassifying.reclassify(db, message, since, until, Ledger(db, self._stamp), self.zone)
+                hits, moved = hits + one.hits, moved + one.moved
+        return Reclassified(hits, moved), found[-1] if len(found) == limit else None
 
     def forget(self, address: str) -> int:
         """Erase one person, a little at a time, since hits wait meanwhile, and then the octets in the file; how many
@@ -364,12 +381,12 @@ class SqliteStore:
             self._writer = None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, keep: bool = True) -> Iterator[sqlite3.Connection]:
         db = self._write_connection()
         try:
             db.execute("BEGIN IMMEDIATE")
             yield db
-            db.execute("COMMIT")
+            db.execute("COMMIT" if keep else "ROLLBACK")
         except BaseException as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
