@@ -14,6 +14,7 @@ from relay.reception.senders import OWN_HEADERS
 from relay.reception.vendors import VENDORS
 from relay.rewriting.marks import LABELS, MARKS
 from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
+from tests.tracker.tracked import judge
 from tracker.hits.recorder import Metrics
 from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
@@ -104,3 +105,14 @@ def test_every_number_is_defined_once():
 def test_every_path_of_postmark_s_is_documented():
     drop_in = (ROOT / "docs" / "drop-in.md").read_text()
     assert [row[0].replace("(nothing)", "") for row in table("path under `/stats/outbound`", drop_in)] == list(STATS)
+
+
+def test_the_document_of_the_api_names_every_request_and_status():
+    requests = {
+        (path, method.upper()): each for path, all in judge().document["paths"].items() for method, each in all.items()
+    }
+    text = (ROOT / "docs" / "api.md").read_text()
+    named = [tuple(reversed(row[0].split())) for row in table("request", text)]
+    assert sorted(named) == sorted(requests)
+    statuses = {status for each in requests.values() for status in each["responses"] if status >= "400"}
+    assert {row[0] for row in table("status", text)} == statuses | {"405"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
-from tests.tracker.facts import NOW
-from tests.tracker.tracked import READ_KEY, Clock, configured, judge
+from tests.tracker.facts import NOW, accepted, hit, outcome
+from tests.tracker.tracked import READ_KEY, Clock, configured, judge, tracker
 from tracker.errors import StoreError
 from tracker.reading import models
 from tracker.reading.auth import Gate
@@ -30,7 +31,7 @@ COLUMNS = [
 def mailing(number: int) -> dict[str, Any]:
     about = {"id": f"m{number}", "sender": "news@example.com", "mailing": None, "tag": "=spring", "subject": None}
     times = {"first_accepted_at": NOW, "last_accepted_at": NOW + number}
-    return {**about, "name": "=spring", "messages": 3, **times, "instrumented": True, **COUNTS, "targeted": 9}
+    return {**about, "name": "=spring", "messages": 3, **times, "instrumented": 2, **COUNTS, "targeted": 9}
 
 
 def link(position: int) -> dict[str, Any]:
@@ -103,7 +104,7 @@ async def test_pages_and_csv(client: httpx.AsyncClient) -> None:
     answer = await client.get("/mailings", params={"format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert list(rows[0]) == COLUMNS
-    assert (len(rows), rows[0]["tag"], rows[0]["instrumented"]) == (3, "'=spring", "true")
+    assert (len(rows), rows[0]["tag"], rows[0]["instrumented"]) == (3, "'=spring", "2")
     answer = await client.get("/mailings", params={"format": "csv", "limit": 1})
     assert (len(answer.text.splitlines()), bool(answer.headers["x-next-cursor"])) == (2, True)
 
@@ -137,3 +138,31 @@ async def test_what_is_refused(client: httpx.AsyncClient, kept: Kept) -> None:
     assert (await client.get("/mailings", headers={"Authorization": "Bearer no"})).status_code == 401
     kept.away = True
     assert (await client.get("/mailings")).status_code == 503
+
+
+async def test_over_a_store(tmp_path: Path) -> None:
+    async with tracker(tmp_path) as t:
+        one, two = accepted(mailing="spring-1"), accepted(at=NOW + 60, mailing="spring-1")
+        other = accepted(at=NOW + 90, mailing=None, tag=None, subject="Your order")
+        t.store.apply([one, two, other, outcome(one.id), hit(one.id, 1, 0), hit(two.id, 1, 1), hit(two.id, 2, 1)])
+        rows = (await t.api("/mailings"))["items"]
+        assert [(row["name"], row["messages"], row["instrumented"]) for row in rows] == [
+            ("Your order", 1, 1),
+            ("spring-1", 2, 2),
+        ]
+        spring = rows[1]
+        assert (spring["recipients"], spring["sent"], spring["pending"]) == (4, 1, 3)
+        assert (spring["opens"], spring["unique_opens"], spring["clicks"], spring["unique_clicks"]) == (1, 1, 2, 2)
+        assert await t.api(f"/mailings/{spring['id']}") == spring
+        links = (await t.api(f"/mailings/{spring['id']}/links"))["items"]
+        assert [(link["position"], link["clicks"]) for link in links] == [(1, 2), (2, 0), (3, 0), (4, 0)]
+        mine = (await t.api("/messages", mailing_key=spring["id"]))["items"]
+        assert [row["id"] for row in mine] == [str(two.id), str(one.id)]
+        pages, cursor = [], ""
+        while cursor is not None:
+            page = await t.api("/mailings", limit=1, cursor=cursor)
+            pages += page["items"]
+            cursor = page["next"]
+        assert pages == rows
+        found = await t.api("/mailings", recipient="person1@example.net", tag="spring", **{"to": "2026-09-21"})
+        assert found["items"] == [spring]

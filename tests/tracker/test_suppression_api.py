@@ -144,6 +144,28 @@ async def test_too_much_at_once_is_refused(t: Tracker) -> None:
     assert "10 MB" in detail(await post(t, content=b" " * 10_000_001), 413)
 
 
+@pytest.mark.parametrize("kind", ["application/xml", "application/x-www-form-urlencoded", "text/plain; charset=utf-8"])
+async def test_a_body_of_another_type_is_refused(t: Tracker, kind: str) -> None:
+    answer = await post(t, content=b'{"address": "ann@example.net"}', headers={"Content-Type": kind})
+    assert "application/json or text/csv" in detail(answer, 415)
+    answer = await t.client.put("/api/v1/links", content=b"a,b", headers={**WRITE, "Content-Type": "text/csv"})
+    assert "application/json" in detail(answer, 415)
+    assert await listed(t) == []
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", None])
+async def test_a_body_of_no_type_is_json(t: Tracker, kind: str | None) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = await post(t, content=b'{"address": "ann@example.net"}', headers=headers)
+    assert answer.json() == {"added": 1, "unchanged": 0}
+
+
+async def test_a_method_that_is_not_there_is_told_those_that_are(t: Tracker) -> None:
+    answer = await t.client.patch(PATH, headers=WRITE)
+    assert detail(answer, 405)
+    assert {"GET", "POST", "DELETE"} <= set(answer.headers["allow"].split(", "))
+
+
 async def test_a_removal_must_say_whose(t: Tracker) -> None:
     for params in ({}, {"sender": SHOP}, {"address": "x"}, {"address": ANN, "kind": "paper"}):
         assert detail(await t.client.delete(PATH, params=params, headers=WRITE), 400)

@@ -190,8 +190,8 @@ class _AboutMailing(Model):
     messages: Count
     first_accepted_at: Time
     last_accepted_at: Time
-    instrumented: bool
-    """Whether any of its messages was tracked."""
+    instrumented: Count
+    """How many of its messages were tracked."""
 
 
 class Mailing(Counts, _AboutMailing):
@@ -204,7 +204,7 @@ class MailingLink(Model):
     position: int
     url: str | None
     label: str | None
-    type: LinkType
+    type: LinkType | None
     reason: str | None
     clicks: Count
     unique_clicks: Count | None
