@@ -39,6 +39,7 @@ def run(config: Path):
 def filled(tmp_path: Path) -> None:
     now = time.time() - 120
     store = SqliteStore(tmp_path / "data" / STORE_FILE)
+    store.open()
     first, other = accepted(at=now), accepted(at=now, sender="other@example.com", tag="=1+1")
     store.apply(
         [first, other, outcome(first.id, at=now + 1), hit(first.id, at=now + 60), hit(first.id, 1, 1, now + 62)]
@@ -64,7 +65,7 @@ def test_json_and_csv_for_programs(run):
         assert len(rows) == intervals
         assert sum(int(row["messages"]) for row in rows) == 2
     tags = run("live", "--format", "csv", "--table", "tags").stdout
-    assert "\r\n'=1+1," in tags
+    assert "\n'=1+1," in tags
     assert (
         json.loads(run("live", "--format", "json", "--sender", "other@example.com").stdout)["totals"]["messages"] == 1
     )

@@ -121,6 +121,7 @@ def seconds(event: dict[str, Any]) -> dict[str, Any]:
 async def asked(folder: Path, facts: Sequence[Fact], paths: dict[str, dict[str, str]]) -> dict[str, str]:
     """What the API answers, by path."""
     async with tracker(folder, SqliteStore(folder / "data" / STORE_FILE), configured(timezone=ZONE)) as t:
+        t.store.open()
         for fact in facts:
             t.store.apply([fact])
         return {path: await text_of(t, path, params) for path, params in paths.items()}
@@ -145,8 +146,8 @@ def test_every_way_of_asking_tells_the_same(facts: list[Fact], begin: int, lengt
             "/api/v1/reports/global#totals": period | {"format": "csv", "table": "totals"},
             "/api/v1/reports/global#series": period | {"format": "csv"},
             "/api/v1/events": {},
-            "/stats/outbound": {},
-            "/api/v1/reports/global#all": {"from": "2026-01-01", "to": "2027-01-01"},
+            "/stats/outbound": {"fromdate": "2026-01-01", "todate": "2026-12-31"},
+            "/api/v1/reports/global#all": {"from": "2026-01-01", "to": "2026-12-31"},
         }
         told = asyncio.run(asked(folder, facts, paths))
         config = folder / "config.yaml"
