@@ -27,16 +27,19 @@ from tracker.reading.beside import NOTHING, Beside
 from tracker.reading.events import EventApi
 from tracker.reading.frame import Frame, Part
 from tracker.reading.link_pages import LinkPages
+from tracker.reading.mailing_pages import MailingPages
 from tracker.reading.mailings import MailingApi
 from tracker.reading.message_list import MessageList
 from tracker.reading.message_page import MessagePage
 from tracker.reading.openapi import Description
 from tracker.reading.operations import routes_of
+from tracker.reading.overview import Overview
 from tracker.reading.people import Forget, Forgotten, PeopleApi
 from tracker.reading.picture_page import PicturePage
 from tracker.reading.postmark_api import PostmarkApi
 from tracker.reading.queue_page import QueuePage
 from tracker.reading.report_api import ReportApi
+from tracker.reading.report_page import ReportPage
 from tracker.reading.sandbox_pages import SandboxPages
 from tracker.reading.sessions import Sessions
 from tracker.reading.settings_page import SettingsPage
@@ -119,7 +122,7 @@ def _private(
         *(route for part in api for route in routes_of(part)),
         # Before the dashboard, whose messages stand under /messages/ too.
         *PostmarkApi(config, store, store, gate, clock).routes(),
-        *_dashboard(config, store, clock, gate, sample, beside),
+        *_dashboard(config, store, recorder, clock, readiness, gate, sample, beside),
     ]
 
 
@@ -137,12 +140,22 @@ def parts_of_the_api(config: TrackerConfig, store: Store, clock: Clock, gate: Ga
 
 
 def _dashboard(
-    config: TrackerConfig, store: Store, clock: Clock, gate: Gate, sample: str | None, beside: Beside
+    config: TrackerConfig,
+    store: Store,
+    recorder: Recorder,
+    clock: Clock,
+    readiness: Readiness,
+    gate: Gate,
+    sample: str | None,
+    beside: Beside,
 ) -> Sequence[BaseRoute]:
     frame = Frame(config, Sessions(gate, store), clock)
     picture = PicturePage(frame, store, config.public_url, config.retention.mirror_pages)
     parts: list[Part] = [
         SignIn(config, frame, gate),
+        Overview(frame, store, readiness, recorder.registry.get_sample_value, sample),
+        ReportPage(frame, store),
+        MailingPages(frame, store, sample),
         MessageList(frame, store, sample),
         picture,
         MessagePage(frame, store, picture),

@@ -1,4 +1,4 @@
-"""The dashboard: signing in and out, pages that show the counts, nothing from elsewhere, nothing unescaped."""
+"""The dashboard: pages that show the counts, nothing from elsewhere, nothing unescaped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tests.tracker.facts import NOW, accepted, hit, outcome
 from tests.tracker.tracked import READ_KEY, Tracker, configured, tracker
 from tracker.app import create_admin_app
 from tracker.model import Recipient, Status
-from tracker.reading.sessions import COOKIE
 
 
 @pytest.fixture
@@ -39,61 +38,6 @@ async def page(t: Tracker, path: str, status: int = 200) -> str:
         for name in ("href", "src", "action"):
             assert element.get(name) is None or element.get(name, "").startswith(("/", "#")), answer.text
     return answer.text
-
-
-@pytest.mark.parametrize(
-    ("path", "wanted"),
-    [("/", ""), ("/messages/x", "?next=%2Fmessages%2Fx"), ("/messages?q=a&cursor=b", "?next=%2Fmessages%3Fq%3Da")],
-)
-async def test_strangers_are_sent_to_sign_in(t: Tracker, path: str, wanted: str) -> None:
-    answer = await t.client.get(path, headers={"Host": "evil.example"})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/login{wanted}")
-    t.client.cookies.set(COOKIE, "9999999999.x.y")
-    assert (await t.client.get(path)).status_code == 303
-
-
-async def test_signing_in_and_out(t: Tracker) -> None:
-    await page(t, "/login")
-    assert "No such key" in (await sign_in(t, "wrong")).text
-    answer = await sign_in(t)
-    cookie = answer.headers["set-cookie"]
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
-    assert "Max-Age=43200" in cookie
-    assert READ_KEY not in cookie
-    text = await page(t, "/messages")
-    assert (await t.client.post("/logout", data={"csrf": "guess"})).status_code == 403
-    assert (await t.client.post("/logout")).status_code == 403
-    await page(t, "/messages")
-    token = re.search(r'name="csrf" value="([^"]+)"', text)
-    assert token
-    kept = t.client.cookies.get(COOKIE)
-    answer = await t.client.post("/logout", data={"csrf": token[1]})
-    assert answer.headers["location"] == "/login"
-    assert t.client.cookies.get(COOKIE) != kept
-
-
-async def test_a_session_ends_after_twelve_hours(t: Tracker) -> None:
-    await sign_in(t)
-    t.clock.now += 12 * 3600 - 1
-    await page(t, "/messages")
-    t.clock.now += 2
-    assert (await t.client.get("/messages")).status_code == 303
-
-
-async def test_an_altered_cookie_opens_nothing(t: Tracker) -> None:
-    await sign_in(t)
-    ends, nonce, mac = (t.client.cookies.get(COOKIE) or "").split(".")
-    for forged in (f"{int(ends) + 1}.{nonce}.{mac}", f"{ends}.{nonce}x.{mac}", f"{ends}.{nonce}.{mac[:-1]}", mac, ""):
-        t.client.cookies.clear()
-        answer = await t.client.get("/", headers={"Cookie": f"{COOKIE}={forged}"})
-        assert answer.status_code == 303
-
-
-async def test_the_cookie_is_secure_where_the_site_is(tmp_path: Path) -> None:
-    async with tracker(tmp_path, config=configured(public_url="https://track.example.com")) as t:
-        assert "Secure" in (await sign_in(t)).headers["set-cookie"]
 
 
 async def test_the_empty_list_says_what_to_do(t: Tracker) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tracker.reading import params
-from tracker.reading.answers import Select, whole_list
+from tracker.reading.answers import Select, download, whole_list
 from tracker.reading.params import BadRequest
 from tracker.store.base import Page, Row
 
@@ -32,7 +33,11 @@ class Table:
         return cls(columns, lambda limit, after: Page(list(read()), None))
 
 
-async def file_of(asked: Mapping[str, str], tables: Mapping[str, Table]) -> Response | None:
+Made = Callable[[], bytes]
+"""Makes a whole file at once."""
+
+
+async def file_of(asked: Mapping[str, str], tables: Mapping[str, Table | Made]) -> Response | None:
     """The file that is asked for, the first table where none is named; None where the page itself is wanted. Raises
     BadRequest and StoreError."""
     if params.choice(asked, "format", ("html", "csv")) != "csv":
@@ -41,4 +46,6 @@ async def file_of(asked: Mapping[str, str], tables: Mapping[str, Table]) -> Resp
         return None
     name = params.choice(asked, "table", list(tables)) or next(iter(tables))
     table = tables[name]
+    if not isinstance(table, Table):
+        return Response(await run_in_threadpool(table), 200, download(name), "text/csv; charset=utf-8")
     return await whole_list(table.select, table.columns, name, table.shaped)

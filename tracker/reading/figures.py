@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 NONE = "\N{EN DASH}"
@@ -51,3 +51,8 @@ def span(seconds: float) -> str:
             rest = seconds % unit // finer
             return f"{seconds // unit}{THIN}{name}" + (f" {rest}{THIN}{below}" if rest and seconds < 10 * unit else "")
     return f"{seconds}{THIN}s"
+
+
+def day(value: date) -> str:
+    """A date as people read it."""
+    return f"{value.day} {value:%b} {value.year}"

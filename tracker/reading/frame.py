@@ -182,7 +182,13 @@ class Frame:
         version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
         shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles, "nav": NAV}
         self._templates.globals.update(shared)
-        filters = {"when": self._when, "number": figures.number, "percent": figures.percent}
+        filters = {
+            "when": self._when,
+            "number": figures.number,
+            "percent": figures.percent,
+            "day": figures.day,
+            "enhanced": words.enhanced,
+        }
         filters |= {"octets": figures.octets, "span": figures.span}
         self._templates.filters.update(filters)
 

@@ -1,0 +1,79 @@
+"""The dashboard's mailings: the messages that belong together, as one row, and each of them as a page."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tracker.reading import charts, definitions, models, params, shapes
+from tracker.reading.answers import read_page
+from tracker.reading.downloads import CSV, Table, file_of
+from tracker.reading.frame import ROWS, Frame, Visit, signed_in
+from tracker.store.base import MessageFilter, Store
+
+MAILING, LINK = models.columns(models.Mailing), models.columns(models.MailingLink)
+_LINKS = 200
+
+
+class MailingPages:
+    """The mailings of one store. ``sample`` is a command that sends a sample mail, shown while there is none."""
+
+    def __init__(self, frame: Frame, store: Store, sample: str | None) -> None:
+        self.frame = frame
+        self._store = store
+        self._sample = sample
+
+    def routes(self) -> list[Route]:
+        """The list, and one mailing."""
+        return [Route("/mailings", self.list), Route("/mailings/{id}", self.mailing)]
+
+    @signed_in
+    async def list(self, visit: Visit) -> Response:
+        """The mailings, newest first."""
+        asked = visit.asked("q", "sender", "cursor", *CSV)
+        query, sender = asked.get("q", "").strip(), asked.get("sender", "").strip().lower()
+        select = partial(self._store.mailings, MessageFilter(q=query or None, sender=sender or None))
+        file = await file_of(asked, {"mailings": Table(MAILING, select)})
+        if file is not None:
+            return file
+        page = await read_page(select, ROWS, params.cursor(asked))
+        return visit.page(
+            "mailings.html",
+            mailings=page.rows,
+            query=query,
+            sender=sender,
+            older=params.seal_cursor(page.next),
+            later="cursor" in asked,
+            share=charts.share,
+            sample=self._sample,
+        )
+
+    @signed_in
+    async def mailing(self, visit: Visit) -> Response:
+        """One mailing: what became of it, and its links."""
+        asked = visit.asked(*CSV)
+        row = await run_in_threadpool(self._store.mailing, visit.request.path_params["id"])
+        if row is None:
+            text = "No mailing has this address. It may have been purged, or the link was cut short."
+            return visit.problem(404, "Not found", text)
+        links = partial(self._store.mailing_links, row["id"])
+        messages = partial(self._store.messages, MessageFilter(mailing_key=row["id"]))
+        file = await file_of(asked, {"links": Table(LINK, links), "messages": Table(shapes.MESSAGE, messages)})
+        if file is not None:
+            return file
+        found = await run_in_threadpool(links, _LINKS)
+        latest = await run_in_threadpool(messages, 1)
+        return visit.page(
+            "mailing.html",
+            mailing=row,
+            links=found.rows,
+            more=found.next is not None,
+            most=max((link["clicks"] for link in found.rows), default=0),
+            first_days=None,
+            only=latest.rows[0] if row["messages"] == 1 and latest.rows else None,
+            means=definitions,
+            share=charts.share,
+        )

@@ -1,0 +1,104 @@
+"""The dashboard's first page: what is wrong, and the last 24 hours by the hour. A script of ours fetches its part
+``live`` every few seconds; without script it is as it was when it was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tracker.ops import Readiness
+from tracker.reading import charts, definitions, intervals, params, reports
+from tracker.reading.charts import Chart, Interval, Series
+from tracker.reading.downloads import CSV, Made, Table, file_of
+from tracker.reading.frame import Frame, Visit, signed_in
+from tracker.reading.troubles import Figure, troubles
+from tracker.store.base import MessageFilter, ReportFilter, Store
+
+_LATEST = 6
+_WEEK = 7 * 86400
+
+
+class Overview:
+    """The overview of one store; ``sample`` is a command that sends a sample mail, shown while there is none."""
+
+    def __init__(self, frame: Frame, store: Store, readiness: Readiness, figure: Figure, sample: str | None) -> None:
+        self.frame = frame
+        self._store = store
+        self._readiness = readiness
+        self._figure = figure
+        self._sample = sample
+
+    def routes(self) -> list[Route]:
+        """The page."""
+        return [Route("/", self.overview)]
+
+    @signed_in
+    async def overview(self, visit: Visit) -> Response:
+        """The last 24 hours, or the part of the page that refreshes."""
+        asked = visit.asked("part", *CSV)
+        tables: dict[str, Table | Made] = {
+            "series": lambda: reports.as_csv(self._report(), "series"),
+            "links": lambda: reports.as_csv(self._report(), "links"),
+        }
+        file = await file_of(asked, tables)
+        if file is not None:
+            return file
+        part = params.choice(asked, "part", ("live",))
+        values = await run_in_threadpool(self._read)
+        return visit.page("overview_live.html" if part else "overview.html", **values)
+
+    def _report(self) -> dict[str, Any]:
+        zone = self.frame.zone
+        return reports.report(self._store, reports.live(self.frame.clock(), zone), ReportFilter(), zone)
+
+    def _read(self) -> dict[str, Any]:
+        now, zone = self.frame.clock(), self.frame.zone
+        period = reports.live(now, zone)
+        report = reports.report(self._store, period, ReportFilter(), zone)
+        day = self._store.totals(ReportFilter(), period.since, period.until, cohort=True)
+        week = self._store.totals(ReportFilter(), period.since - _WEEK, period.since, cohort=True)
+        named = intervals.named(period.bounds, zone)
+        mailings = self._store.mailings(MessageFilter(), _LATEST).rows
+        return {
+            "now": now,
+            "report": report,
+            "troubles": troubles(day, week, self._readiness(), self._figure),
+            "activity": activity("Activity by the hour", named, report["series"]),
+            "opens": told_apart("Opens", "opens", named, report["series"]),
+            "clicks": told_apart("Clicks", "clicks", named, report["series"]),
+            "mailings": mailings,
+            "links": report["top_links"]["by_url"][:_LATEST],
+            "means": definitions,
+            "share": charts.share,
+            "sample": self._sample,
+        }
+
+
+def activity(title: str, named: list[Interval], rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Sent, opened and clicked over time."""
+    return charts.chart(
+        title,
+        "mails, opens or clicks",
+        named,
+        [
+            Series("sent", "Sent", _column(rows, "sent")),
+            Series("opened", "Opens", _column(rows, "opens"), "line"),
+            Series("clicked", "Clicks", _column(rows, "clicks"), "line"),
+        ],
+    )
+
+
+def told_apart(title: str, column: str, named: list[Interval], rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Opens or clicks over time, by people and by machines."""
+    name = {"opens": "opened", "clicks": "clicked"}[column]
+    people = Series(name, "People", _column(rows, column))
+    machines = Series("machine", "Machines", _column(rows, f"machine_{column}"))
+    return charts.chart(title, column, named, [people, machines])
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[int]:
+    return [row[name] or 0 for row in rows]
