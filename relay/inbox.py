@@ -47,7 +47,8 @@ class SandboxInbox:
 
     def letter(self, name: str) -> Letter | None:
         """One mail, None where there is none of that name. Raises OSError."""
-        file, kept = self.file(name), self._kept(name)
+        file = self.file(name)
+        kept = self._kept(name) if file else None
         if file is None or kept is None:
             return None
         with file.open("rb") as opened:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 MOST_HOSTS = 60
@@ -30,9 +30,12 @@ _ATTRIBUTE = re.compile(
     rf"(?:[{_WS}]*+=[{_WS}]*+(?:\"([^\"]*+)\"|'([^']*+)'|([^{_WS}>\"'][^{_WS}>]*+)|(?=>)))?+",
     re.ASCII,
 )
-_REACHING = re.compile(rf"<(?:link|meta|base)(?=[{_WS}/]){_ATTRIBUTES}>", re.IGNORECASE | re.ASCII)
-_REACHING_STILL = re.compile(rf"<(?=(?:link|meta|base)(?:[{_WS}/>]|\Z))", re.IGNORECASE | re.ASCII)
-_LEADING = re.compile(rf"<(a|area)(?=[{_WS}/])({_ATTRIBUTES})>", re.IGNORECASE | re.ASCII)
+_REST = re.compile(rf"({_ATTRIBUTES})>", re.ASCII)
+_REACHING = re.compile(rf"<(link|meta|base)(?=[{_WS}/>]|\Z)", re.IGNORECASE | re.ASCII)
+_LEADING = re.compile(rf"<(a|area)(?=[{_WS}/>]|\Z)", re.IGNORECASE | re.ASCII)
+_MOST_UNFINISHED = 10
+"""Tags without an end that are looked at to the end of the text."""
+
 _LEADS = frozenset(("href", "xlink:href"))
 _SHOWN = re.compile(
     r"""(?:[\s"'/](?:src|srcset|background|poster)[\s]*+=|(?<!@import )url\()[\s]*+("[^"]*+"|'[^']*+'|[^\s>)]++)""",
@@ -60,41 +63,64 @@ class Shown(NamedTuple):
 def caged(text: str, on_link: Callable[[str], Shown] = lambda href: Shown(), style: str = "") -> str:
     """A whole page of a mail's HTML. ``on_link`` is given what each link leads to and says what is shown; ``style`` is
     CSS of ours."""
-    text = _REACHING_STILL.sub("&lt;", _REACHING.sub(" ", text))
-    text = _LEADING.sub(lambda match: _link(match, on_link), text)
+    text = _rewritten(text, _REACHING, lambda name, attributes: " ")
+    text = _rewritten(text, _LEADING, lambda name, attributes: _link(name, attributes, on_link))
     doctype = _DOCTYPE.match(text)
     # without a doctype of its own the mail is shown as it is by mail programs, in quirks mode
     head = doctype[0].strip() if doctype else ""
     return f"{head}<html inert><head><style>{_STYLE}{style}</style></head>{text[doctype.end() if doctype else 0 :]}"
 
 
-def _link(match: re.Match[str], on_link: Callable[[str], Shown]) -> str:
-    name, attributes = match[1], match[2]
+def _tags(text: str, begins: re.Pattern[str]) -> Iterator[tuple[re.Match[str], re.Match[str] | None]]:
+    """The tags that begin so: their beginning, and the rest, None where there is no end."""
+    at = unfinished = 0
+    for begin in begins.finditer(text):
+        if begin.start() >= at:
+            rest = _REST.match(text, begin.end()) if unfinished < _MOST_UNFINISHED else None
+            unfinished += rest is None
+            at = rest.end() if rest else begin.end()
+            yield begin, rest
+
+
+def _rewritten(text: str, begins: re.Pattern[str], written: Callable[[str, str], str]) -> str:
+    """The text with these tags as they are ``written``, and what only begins like one as text."""
+    pieces, at = [], 0
+    for begin, rest in _tags(text, begins):
+        pieces += [text[at : begin.start()], written(begin[1], rest[1]) if rest else "&lt;"]
+        at = rest.end() if rest else begin.start() + 1
+    return "".join([*pieces, text[at:]])
+
+
+def _link(name: str, attributes: str, on_link: Callable[[str], Shown]) -> str:
     found = list(_ATTRIBUTE.finditer(attributes))
-    first = next((each for each in found if each[1].lower() in _LEADS), None)
-    shown = on_link(html.unescape(_value(first))) if first else Shown()
+    first = _leads(found)
+    shown = on_link(first) if first is not None else Shown()
     kept, at = [], 0
     for each in found:
         if each[1].lower() in _LEADS or each[1].lower() == "ping":
             kept.append(attributes[at : each.start()])
             at = each.end()
-    kept.append(attributes[at:])
-    href = f' href="{html.escape(shown.href)}"' if first else ""
-    mark = shown.mark if name.lower() == "a" else ""
-    return f"<{name}{href} {''.join(kept).rstrip('/ ')}>{mark}"
+    # where this stands in a comment, a link in one of its values may be one to a browser
+    rest = _LEADING.sub(r"&lt;\1", "".join([*kept, attributes[at:]])).rstrip("/ ")
+    href = f' href="{html.escape(shown.href)}"' if first is not None else ""
+    return f"<{name}{href} {rest}>{shown.mark if name.lower() == 'a' else ''}"
+
+
+def _leads(attributes: Iterable[re.Match[str]]) -> str | None:
+    """What a link leads to: the first that says so counts."""
+    first = next((each for each in attributes if each[1].lower() in _LEADS), None)
+    if first is None:
+        return None
+    return html.unescape(next((group for group in first.groups()[1:] if group is not None), ""))
 
 
 def links(text: str) -> Iterator[tuple[str, str]]:
     """What each link leads to, and its text as far as it is near."""
-    for match in _LEADING.finditer(text):
-        found = next((each for each in _ATTRIBUTE.finditer(match[2]) if each[1].lower() in _LEADS), None)
-        if found:
-            label = _LABEL_END.split(text[match.end() : match.end() + _NEAR], maxsplit=1)[0]
-            yield html.unescape(_value(found)).strip(), " ".join(html.unescape(_TAG.sub(" ", label)).split())
-
-
-def _value(attribute: re.Match[str]) -> str:
-    return next((group for group in attribute.groups()[1:] if group is not None), "")
+    for _, rest in _tags(text, _LEADING):
+        href = _leads(_ATTRIBUTE.finditer(rest[1])) if rest else None
+        if rest is not None and href is not None:
+            label = _LABEL_END.split(text[rest.end() : rest.end() + _NEAR], maxsplit=1)[0]
+            yield href.strip(), " ".join(html.unescape(_TAG.sub(" ", label)).split())
 
 
 def hosts(text: str, never: Collection[str] = ()) -> tuple[list[str], bool]:

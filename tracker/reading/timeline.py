@@ -43,9 +43,10 @@ def lines(events: Iterable[Row], message: Row, links: Mapping[int, Row], counted
     tries: dict[Any, int] = {}
     found = []
     for event in sorted(events, key=lambda each: (each["at"], each["recorded"])):
+        tried = 0
         if event["type"] in ("sent", "deferred", "bounced") and counted:
-            tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
-        found.append(_line(event, message, links, tries.get(event["recipient"], 0)))
+            tried = tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
+        found.append(_line(event, message, links, tried))
     return found
 
 
