@@ -12,14 +12,11 @@ from typing import Any, TypeVar
 
 from tracker.store import queries
 from tracker.store.base import Row
-from tracker.webhooks.ledger import Settled, Standing, State
+from tracker.webhooks.ledger import FAILING, HOLD, Settled, Standing, State
 
 T = TypeVar("T")
 Run = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 """Runs a function on a connection, for reading or in a transaction."""
-
-FAILING = 5
-"""Failures in a row from which on an endpoint counts as failing."""
 
 _MOST_ADDRESSES = 1000
 _ABOUT = (
@@ -105,14 +102,16 @@ class SqliteLedger:
 
     def waiting(self, key: str) -> dict[str, int]:
         """How many events of each message wait."""
-        sql = "SELECT message, count(*) FROM webhook_deliveries WHERE endpoint = ? AND state = 'waiting' GROUP BY message"
+        sql = (
+            "SELECT message, count(*) FROM webhook_deliveries WHERE endpoint = ? AND state = 'waiting' GROUP BY message"
+        )
         return dict(self._read(lambda db: db.execute(sql, [key]).fetchall()))
 
     def settle(
-        self, key: str, owner: str, cursor: int, settled: Sequence[Settled], standing: Standing, now: float, until: float
-    ) -> bool:
-        """Keep what became of events, and the lease; False where it was lost."""
-        kept: bool = self._write(lambda db: _settle(db, key, owner, cursor, settled, standing, now, until))
+        self, key: str, owner: str, settled: Sequence[Settled], standing: Standing, now: float, until: float
+    ) -> Standing | None:
+        """Keep what became of events, and the lease; None where it was lost."""
+        kept: Standing | None = self._write(lambda db: _settle(db, key, owner, settled, standing, now, until))
         return kept
 
     def trim(self, key: str, rows: int, before: float) -> None:
@@ -167,8 +166,8 @@ def _enrol(db: sqlite3.Connection, marks: Mapping[str, str], owner: str, now: fl
     newest = _newest(db)
     for key, mark in marks.items():
         db.execute(
-            "INSERT INTO webhook_endpoints (endpoint, mark, cursor) VALUES (?1, ?2, ?3) ON CONFLICT (endpoint) DO UPDATE"
-            " SET stopped_at = CASE WHEN mark = ?2 THEN stopped_at END, mark = ?2",
+            "INSERT INTO webhook_endpoints (endpoint, mark, cursor) VALUES (?1, ?2, ?3) ON CONFLICT (endpoint)"
+            " DO UPDATE SET stopped_at = CASE WHEN mark = ?2 THEN stopped_at END, mark = ?2",
             [key, mark, newest],
         )
 
@@ -186,40 +185,36 @@ def _settle(
     db: sqlite3.Connection,
     key: str,
     owner: str,
-    cursor: int,
     settled: Sequence[Settled],
     standing: Standing,
     now: float,
     until: float,
-) -> bool:
-    (of, failures) = db.execute(
-        "SELECT owner, failures FROM webhook_endpoints WHERE endpoint = ?", [key]
-    ).fetchone() or (None, 0)
-    if of != owner:
-        return False
+) -> Standing | None:
+    before = db.execute("SELECT owner, failures FROM webhook_endpoints WHERE endpoint = ?", [key]).fetchone()
+    if before is None or before[0] != owner:
+        return None
     for each in settled:
         _keep(db, key, each)
-    bad = [each for each in settled if each.status is not None or each.problem is not None]
-    bad = [each for each in bad if each.state in (State.WAITING, State.FAILED)]
     good = [each for each in settled if each.state is State.DELIVERED]
-    error = None if not bad else bad[-1].problem or f"status {bad[-1].status}"
-    db.execute(
-        "UPDATE webhook_endpoints SET cursor = max(cursor, ?), expires_at = ?, stopped_at = ?, failures = ?,"
-        " delivered = delivered + ?, failed = failed + ?, given_up = given_up + ?,"
-        " last_success_at = coalesce(?, last_success_at), last_error_at = coalesce(?, last_error_at),"
-        " last_error = coalesce(?, last_error) WHERE endpoint = ?",
+    tried = [each for each in settled if each.status is not None or each.problem is not None]
+    bad = [each for each in tried if each.state in (State.WAITING, State.FAILED)]
+    error = (bad[-1].problem or f"status {bad[-1].status}") if bad else None
+    (found,) = db.execute(
+        "UPDATE webhook_endpoints SET cursor = max(cursor, ?), expires_at = ?, failures = ?,"
+        " stopped_at = coalesce(?, stopped_at), delivered = delivered + ?, failed = failed + ?,"
+        " given_up = given_up + ?, last_success_at = coalesce(?, last_success_at),"
+        " last_error_at = coalesce(?, last_error_at), last_error = coalesce(?, last_error) WHERE endpoint = ?"
+        " RETURNING cursor, failures, stopped_at",
         [
-            *(cursor, until, standing.stopped_at, standing.failures, len(good), len(bad)),
+            *(standing.cursor, until, standing.failures, standing.stopped_at, len(good), len(bad)),
             sum(each.state is State.FAILED for each in settled),
             *(now if good else None, now if bad else None, error, key),
         ],
-    )
-    if failures >= FAILING and standing.failures == 0:
-        db.execute(
-            "UPDATE webhook_deliveries SET next_at = ?1 WHERE endpoint = ?2 AND state = 'waiting' AND next_at > ?1",
-            [now, key],
-        )
-    return True
+    ).fetchall()
+    if before[1] >= FAILING and standing.failures == 0:
+        waiting = "endpoint = ?2 AND state = 'waiting' AND next_at > ?1"
+        db.execute(f"UPDATE webhook_deliveries SET next_at = ?1 WHERE {waiting}", [now, key])  # noqa: S608
+    return Standing(*found)
 
 
 def _keep(db: sqlite3.Connection, key: str, settled: Settled) -> None:
@@ -236,12 +231,15 @@ def _keep(db: sqlite3.Connection, key: str, settled: Settled) -> None:
                 *(settled.tries, settled.at, settled.at, settled.next_at, settled.status, settled.problem),
             ),
         )
-    if settled.state is not State.WAITING:
-        db.execute(
-            "UPDATE webhook_deliveries SET next_at = ? WHERE endpoint = ? AND message = ? AND state = 'waiting'"
-            " AND tries = 0",
-            [settled.at, key, settled.message],
-        )
+    if settled.state is State.WAITING and not settled.tries:
+        return
+    # Those of its message that only waited behind it: they follow now, or with its next try.
+    until = settled.at if settled.next_at is None else min(settled.next_at, settled.at + HOLD)
+    behind = "endpoint = ? AND message = ? AND state = 'waiting' AND tries = 0 AND recorded > ?"
+    db.execute(
+        f"UPDATE webhook_deliveries SET next_at = ? WHERE {behind}",  # noqa: S608
+        [until, key, settled.message, settled.recorded],
+    )
 
 
 def _trim(db: sqlite3.Connection, key: str, rows: int, before: float) -> None:

@@ -13,6 +13,12 @@ from typing import Protocol
 
 from tracker.store.base import Row
 
+FAILING = 5
+"""Failures in a row from which on an endpoint counts as failing."""
+
+HOLD = 900.0
+"""Seconds that an event waits at most behind one of its message that failed."""
+
 
 class State(StrEnum):
     """What became of one event at one endpoint; ``DROPPED``: it said that it does not want it; ``FAILED``: given up."""
@@ -81,11 +87,12 @@ class Ledger(Protocol):
         """How many events of each message wait."""
 
     def settle(
-        self, key: str, owner: str, cursor: int, settled: Sequence[Settled], standing: Standing, now: float, until: float
-    ) -> bool:
-        """Keep what became of events, go on after ``cursor`` and keep the lease; False, and nothing is kept, where it
-        was lost. An endpoint that failed and does no longer gets at once what waits for it; so do events that only
-        waited behind an earlier one of their message, once that one is settled."""
+        self, key: str, owner: str, settled: Sequence[Settled], standing: Standing, now: float, until: float
+    ) -> Standing | None:
+        """Keep what became of events, where the endpoint stands now, and the lease; where it stands then, since people
+        can let a stopped one go on, or None, and nothing is kept, where the lease was lost. An endpoint that failed and
+        does no longer gets at once what waits for it. Events that never were tried and wait behind an earlier one of
+        their message go on once that one is settled, and wait for its next try, for ``HOLD`` seconds at most."""
 
     def trim(self, key: str, rows: int, before: float) -> None:
         """Drop what is settled, but the last so many of each state, and all that was settled before a time."""

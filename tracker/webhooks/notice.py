@@ -15,9 +15,10 @@ from tracker.webhooks.names import HITS, TYPES
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """``id`` stays the same at every try; ``name`` is one of ``names.NAMES`` and ``word`` what this endpoint
-    calls it; ``at`` in seconds since the epoch; ``recipients`` is the one that the event is about, or all of a mail that was accepted, and empty where nobody is
-    named; ``bounce`` is ``hard`` or ``soft``; ``first`` tells the first open or click of this recipient."""
+    """``id`` stays the same at every try; ``name`` is one of ``names.NAMES`` and ``word`` what this endpoint calls it;
+    ``at`` in seconds since the epoch; ``recipients`` is the one that the event is about, or all of a mail that was
+    accepted, and empty where nobody is named; ``bounce`` is ``hard`` or ``soft``; ``first`` tells the first open or
+    click of this recipient."""
 
     id: str
     name: str

@@ -1,5 +1,5 @@
-"""Postmark's webhooks (postmarkapp.com/developer, "Webhooks"). They are not signed: a receiver knows them by a user name
-and password in the URL, or by a header that ``secret`` holds."""
+"""Postmark's webhooks (postmarkapp.com/developer, "Webhooks"). They are not signed: a receiver knows them by a user
+name and password in the URL, or by a header that ``secret`` holds."""
 
 from __future__ import annotations
 
