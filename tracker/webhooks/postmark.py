@@ -101,7 +101,8 @@ def _hit(notice: Notice, who: str, at: str) -> dict[str, Any]:
 
 
 def _bounce(notice: Notice, who: str, at: str) -> dict[str, Any]:
-    type, code, name, description = _TYPES[notice.bounce if notice.name == "bounced" and notice.bounce else notice.name]
+    kind = notice.name if notice.name != "bounced" else notice.bounce or "hard"
+    type, code, name, description = _TYPES[kind]
     number = int.from_bytes(hashlib.sha256(notice.id.encode()).digest()[:6], "big")
     about = {"ID": number, "Type": type, "TypeCode": code, "Name": name, "Description": description}
     about |= {"Details": notice.reply or notice.reason or "", "Email": who, "From": notice.sender, "BouncedAt": at}
