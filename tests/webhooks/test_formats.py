@@ -37,7 +37,9 @@ def heard(service: str, notices: Sequence[Notice]) -> list[Any]:
     """The events that django-anymail's view for a service reads."""
     if service == "mailgun":
         post = mailgun.post(notices, MAILGUN_SECRET, NOW)
-        return anymail_events("mailgun", post.body, {**post.headers, **LOGIN}, webhook_signing_key=MAILGUN_SECRET, **BASIC)
+        return anymail_events(
+            "mailgun", post.body, {**post.headers, **LOGIN}, webhook_signing_key=MAILGUN_SECRET, **BASIC
+        )
     if service == "postmark":
         post = postmark.post(notices, None, NOW)
         return anymail_events("postmark", post.body, {**post.headers, **LOGIN}, **BASIC)

@@ -76,6 +76,7 @@ class Delivering:
         self._settled: list[Settled] = []
         self._heads: deque[tuple[float, int]] = deque()
         self._stopping = False
+        self._gone_at: float | None = None
         self._look_at = self._renew_at = self._probe_at = self._trim_at = self._paused_until = self._ends = 0.0
 
     async def run(self) -> None:
@@ -264,13 +265,14 @@ class Delivering:
         if result.retry_after is not None and not taken:
             self._paused_until = time.monotonic() + result.retry_after
         if result.status == GONE:
+            self._gone_at = result.at
             self._standing = replace(self._standing, stopped_at=result.at)
             log.error("an endpoint is gone: nothing is sent there any more", endpoint=self._endpoint.place)
         for item in result.items:
             settled = after(item, result, self._endpoint.format, random.random())  # noqa: S311
             self._settle(item, settled)
             if settled.state is State.FAILED:
-                log.warning("an event is given up", endpoint=self._endpoint.place, event=item.name, mail=item.message)
+                log.warning("an event is given up", endpoint=self._endpoint.place, name=item.name, mail=item.message)
 
     def _fares(self, failures: int, result: Result) -> None:
         before = self._standing.failures
@@ -300,14 +302,14 @@ class Delivering:
         done = {each.recorded for each in settled}
         cursor = min(self._open - done, default=self._read_to + 1) - 1
         wall = self._clock()
-        standing = replace(self._standing, cursor=cursor)
+        standing = replace(self._standing, cursor=cursor, stopped_at=self._gone_at)
         about = (self._key, self._owner, settled, standing, wall, wall + lease)
         kept = await asyncio.to_thread(self._ledger.settle, *about)
         if kept is None:
             return False
         if self._standing.stopped_at is not None and kept.stopped_at is None:
             kept = replace(kept, failures=0)
-        self._standing = kept
+        self._standing, self._gone_at = kept, None
         del self._settled[: len(settled)]
         self._open -= done
         self._ends = now + lease
