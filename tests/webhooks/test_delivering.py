@@ -257,6 +257,24 @@ async def test_a_stopped_endpoint_can_be_told_to_go_on(store: SqliteStore) -> No
             await host.until(2)
 
 
+async def test_what_was_read_before_a_pause_is_read_again_after_it(store: SqliteStore) -> None:
+    """Somebody is forgotten meanwhile; nobody is told of it twice or not at all."""
+    async with Receiver() as host:
+        host.script.append(Reply(429, {"Retry-After": "2"}, delay=0.3))
+        here = endpoint(host.url, events=["sent"])
+        mails = [accepted(people=1) for _ in range(40)]
+        async with running(store, here):
+            store.apply([*mails, *(outcome(mail.id) for mail in mails)])
+            await host.until(1)
+            await until(lambda: about(store, here)["last_error"])
+            before = len(host.requests)
+            await asyncio.to_thread(store.forget, "person1@example.net")
+            await until(lambda: about(store, here)["delivered"] == 40)
+        assert len({request.id for request in host.requests}) == 40
+        assert len(host.requests) == 41
+        assert not any(b"person1" in request.body for request in host.requests[before:])
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_retry_after_is_heeded_for_all_of_an_endpoint(store: SqliteStore, status: int) -> None:
     async with Receiver() as host:
@@ -375,7 +393,7 @@ async def test_an_event_that_is_gone_by_the_next_try_is_not_told(store: SqliteSt
 
 async def test_a_forgotten_person_is_not_named_at_the_next_try(store: SqliteStore) -> None:
     async with Receiver() as host:
-        host.script.append(Reply(500))
+        host.script.append(Reply(500, {"Retry-After": "2"}))
         here = endpoint(host.url, events=["sent"])
         mail = accepted(people=1)
         async with running(store, here):

@@ -44,7 +44,7 @@ class Limits:
     settling: float = 2.0
     poll: float = 0.5
     lease: float = 60.0
-    read: int = 200
+    read: int = 100
     probe: float = 60.0
     held: int = 100
     waiting: int = 100_000
@@ -179,6 +179,8 @@ class Delivering:
         rows, items = await asyncio.to_thread(self._read, horizon)
         is_more = len(rows) == limits.read
         self._read_to = rows[-1]["recorded"] if is_more else horizon
+        # What was read before a pause may be under way already.
+        items = [item for item in items if item.recorded not in self._open]
         self._open.update(item.recorded for item in items)
         self._log.extend(items)
         return is_more
@@ -268,11 +270,21 @@ class Delivering:
             self._gone_at = result.at
             self._standing = replace(self._standing, stopped_at=result.at)
             log.error("an endpoint is gone: nothing is sent there any more", endpoint=self._endpoint.place)
+        if not (taken or self._may_go()) or self._standing.failures == FAILING:
+            self._read_again()
         for item in result.items:
             settled = after(item, result, self._endpoint.format, random.random())  # noqa: S311
             self._settle(item, settled)
             if settled.state is State.FAILED:
                 log.warning("an event is given up", endpoint=self._endpoint.place, name=item.name, mail=item.message)
+
+    def _read_again(self) -> None:
+        """Read later what there is no time for now: it is to be told as it stands then."""
+        if self._log:
+            self._read_to = self._log[0].recorded - 1
+            self._open -= {item.recorded for item in self._log}
+            self._log.clear()
+        self._due.clear()
 
     def _fares(self, failures: int, result: Result) -> None:
         before = self._standing.failures
