@@ -16,7 +16,7 @@ from relay.storage import store_of
 from relay.supervisor import Life
 from tracker.errors import TracepostError
 from tracker.webhooks.delivering import Limits
-from tracker.webhooks.endpoint import Endpoint, endpoint_of
+from tracker.webhooks.endpoint import endpoints_of
 from tracker.webhooks.service import Webhooks
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Hooks:
         kept = self._config.tracker.retention
         limits = Limits(age=min(Limits().age, kept.events, kept.recipients))
         webhooks = Webhooks(store.ledger(), node(self._config), limits=limits)
-        webhooks.replace(endpoints_of(self._config))
+        webhooks.replace(endpoints_of(self._config.tracker))
         reloading = asyncio.create_task(self._reload_forever(life, webhooks), name="reload")
         life.ready()
         try:
@@ -54,13 +54,8 @@ class Hooks:
             except (TracepostError, OSError) as error:
                 log.error("the webhooks are not reloaded", error=str(error))
                 continue
-            webhooks.replace(endpoints_of(self._config))
+            webhooks.replace(endpoints_of(self._config.tracker))
             log.info("the webhooks are reloaded")
-
-
-def endpoints_of(config: Config) -> list[Endpoint]:
-    """The endpoints of a configuration, in its order."""
-    return [endpoint_of(place, each) for place, each in enumerate(config.tracker.webhooks)]
 
 
 def node(config: Config) -> str:

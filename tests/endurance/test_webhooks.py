@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,16 @@ def process(service: Service) -> int | None:
     return found[0] if found else None
 
 
+def keys(service: Service) -> set[str]:
+    """The endpoints that will be told of what comes from now on."""
+    with contextlib.closing(sqlite3.connect(f"file:{service.data / 'tracepost.db'}?mode=ro", uri=True)) as db:
+        return {key for (key,) in db.execute("SELECT endpoint FROM webhook_endpoints")}
+
+
+def begun(service: Service) -> bool:
+    return bool(keys(service))
+
+
 async def send(service: Service, *names: str) -> None:
     async with session(service.smtp_port) as client:
         for name in names:
@@ -56,8 +68,7 @@ async def test_nothing_is_lost_and_little_repeated_whoever_is_killed(tmp_path: P
     async with FakeSmarthost() as smarthost, Receiver() as host:
         host.usual = Reply(delay=0.02)
         with running(tmp_path, at(smarthost.port), relay=QUICK, tracker=webhooks(host.url)) as service:
-            await in_time(lambda: process(service), 30)
-            await asyncio.sleep(1)
+            await in_time(lambda: begun(service), 30)
             kills = 0
             for round in range(4):
                 await send(service, *(f"mail{round}-{number}" for number in range(25)))
@@ -90,13 +101,14 @@ async def test_the_process_is_there_where_there_is_something_to_deliver(tmp_path
             service.hang_up()
             await in_time(lambda: process(service), 30)
             assert len(service.children()) == processes + 1
-            await asyncio.sleep(1.5)
+            await in_time(lambda: begun(service), 30)
             await send(service, "first")
             await in_time(lambda: complete(one, 1), 30)
+            before = keys(service)
             service.configure(relay=QUICK, tracker=webhooks(two.url, events="[sent]"))
             service.hang_up()
             await in_time(lambda: "the webhooks are reloaded" in service.log, 30)
-            await asyncio.sleep(1.5)
+            await in_time(lambda: keys(service) not in (set(), before), 30)
             await send(service, "second")
             await in_time(lambda: two.requests, 30)
             assert [request.json["type"] for request in two.requests] == ["sent"]
@@ -110,8 +122,7 @@ async def test_hits_and_mail_are_told_of_by_whom_they_concern(tmp_path: Path) ->
     """A whole life over the wire: accepted, sent, opened and clicked; a machine's hit is not told of."""
     async with FakeSmarthost() as smarthost, Receiver() as host:
         with running(tmp_path, at(smarthost.port), relay=QUICK, tracker=webhooks(host.url)) as service:
-            await in_time(lambda: process(service), 30)
-            await asyncio.sleep(1.5)
+            await in_time(lambda: begun(service), 30)
             await send(service, "life")
             content = await in_time(lambda: next((each.content for each in smarthost.messages), b""), 30)
             await in_time(lambda: complete(host, 1), 30)

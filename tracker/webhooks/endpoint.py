@@ -13,7 +13,7 @@ from tracker.webhooks.formats import FORMATS, Format
 from tracker.webhooks.names import asked_for
 
 if TYPE_CHECKING:
-    from tracker.config import Webhook
+    from tracker.config import TrackerConfig, Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ def endpoint_of(place: int, webhook: Webhook) -> Endpoint:
         machine=webhook.machine,
         allow_private=webhook.allow_private,
     )
+
+
+def endpoints_of(config: TrackerConfig) -> list[Endpoint]:
+    """All endpoints, in their order."""
+    return [endpoint_of(place, each) for place, each in enumerate(config.webhooks)]
 
 
 def _hash(*parts: object) -> str:

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Sequence
 from typing import Any
 
+from tracker.hits.agents import client_of
 from tracker.webhooks.names import HITS
 from tracker.webhooks.notice import Notice, codes_of, octets_of
 from tracker.webhooks.post import Post
@@ -25,6 +26,7 @@ _EVENTS = {
     "complained": "complained",
 }
 _REASONS = {"deferred": "generic", "bounced": "bounce", "failed": "old", "rejected": "suppress-unsubscribe"}
+_DEVICES = {"desktop": "desktop", "phone": "mobile", "tablet": "tablet"}
 _TOKEN = 50
 
 
@@ -102,22 +104,31 @@ def _why(notice: Notice) -> str:
 
 
 def _hit(notice: Notice) -> dict[str, Any]:
+    device, system, program = client_of(notice.agent)
     client = {
-        "client-name": "unknown",
-        "client-os": "unknown",
-        "client-type": "robot" if notice.machine else "unknown",
-        "device-type": "unknown",
+        "client-name": program,
+        "client-os": system,
+        "client-type": _client_type(notice, device),
+        "device-type": _DEVICES.get(device, "unknown"),
         "user-agent": notice.agent or "",
-        "bot": _bot(notice),
+        "bot": _bot(notice, program),
     }
     nowhere = {"country": "Unknown", "region": "Unknown", "city": "Unknown"}
     return {"ip": notice.address or "", "geolocation": nowhere, "client-info": client}
 
 
-def _bot(notice: Notice) -> str:
+def _client_type(notice: Notice, device: str) -> str:
+    if notice.machine:
+        return "robot"
+    if notice.kind in ("mail_client", "image_proxy"):
+        return "email client"
+    return "mobile browser" if device in ("phone", "tablet") else "browser"
+
+
+def _bot(notice: Notice, program: str) -> str:
     """Whose machine it was, empty for a person's."""
     if not notice.machine:
         return ""
     if notice.kind == "privacy_proxy":
         return "apple"
-    return "gmail" if "Gmail" in (notice.reason or "") else "generic"
+    return "gmail" if program == "Gmail" or "Gmail" in (notice.reason or "") else "generic"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tracker.hits.agents import client_of
 from tracker.webhooks.notice import Notice, instant, octets_of
 from tracker.webhooks.post import Post
 
@@ -37,6 +38,7 @@ _RECORDS = {
     "subscribed": "SubscriptionChange",
     "complained": "SpamComplaint",
 }
+_PLATFORMS = {"desktop": "Desktop", "phone": "Mobile", "tablet": "Mobile", "watch": "Mobile"}
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _OURS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "webhook-id", "user-agent")
 
@@ -86,13 +88,15 @@ def post(notices: Sequence[Notice], secret: str | None, now: float) -> Post:
 
 
 def _hit(notice: Notice, who: str, at: str) -> dict[str, Any]:
+    device, system, program = client_of(notice.agent)
+    platform = "WebMail" if notice.kind == "image_proxy" else _PLATFORMS.get(device, "Unknown")
     hit: dict[str, Any] = {
         "Recipient": who,
         "ReceivedAt": at,
         "UserAgent": notice.agent or "",
-        "Client": {"Name": "", "Company": "", "Family": ""},
-        "OS": {"Name": "", "Company": "", "Family": ""},
-        "Platform": "Unknown",
+        "Client": {"Name": program, "Company": "", "Family": program},
+        "OS": {"Name": system, "Company": "", "Family": system},
+        "Platform": platform,
         "Geo": {"IP": notice.address or ""},
     }
     if notice.name == "opened":
