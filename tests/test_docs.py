@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,8 @@ from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
 from tracker.hits.recorder import Metrics
 from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
+from tracker.store.sqlite import SqliteStore
+from tracker.webhooks.metrics import WebhooksCollector
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,6 +44,7 @@ def test_the_readme_names_every_metric():
     registry = CollectorRegistry()
     Metrics(registry)
     registry.register(SpoolCollector(ROOT))
+    registry.register(WebhooksCollector(SqliteStore(ROOT / "none").ledger(), list, time.time))
     names = {metric.name for metric in registry.collect()}
     assert {re.sub(r"_total$", "", name) for name in re.findall(r"^\| `(\w+)` \|", README, re.M)} == names
 

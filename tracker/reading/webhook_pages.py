@@ -52,8 +52,8 @@ class WebhookPages:
         """Every endpoint, and its last deliveries."""
         asked = visit.asked("done", *CSV)
         shown = await run_in_threadpool(self._shown)
-        rows = [delivery for each in shown for delivery in each["deliveries"]]
-        file = await file_of(asked, {"deliveries": Table.of(COLUMNS, lambda: rows)})
+        tables = {f"endpoint-{each['endpoint'].place}": _table(each["deliveries"]) for each in shown}
+        file = await file_of(asked, tables) if tables else None
         return file or visit.page("webhooks.html", endpoints=shown, done=_DONE.get(asked.get("done", "")))
 
     @signed_in
@@ -125,6 +125,10 @@ def payload_of(endpoint: Endpoint, row: Row) -> str | None:
     notice = notice_of(about, endpoint.key, endpoint.names)
     text = json.dumps(endpoint.form.payload([notice]), indent=2, ensure_ascii=False)
     return text if len(text) <= LARGEST_PAYLOAD else f"{text[:LARGEST_PAYLOAD]}\n…"
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    return Table.of(COLUMNS, lambda: rows)
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:

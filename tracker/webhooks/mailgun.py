@@ -13,7 +13,7 @@ from tracker.webhooks.notice import Notice, codes_of, octets_of
 from tracker.webhooks.post import Post
 
 BATCH = 1
-_EVENTS = {
+EVENTS = {
     "queued": "accepted",
     "sent": "delivered",
     "deferred": "failed",
@@ -25,6 +25,8 @@ _EVENTS = {
     "unsubscribed": "unsubscribed",
     "complained": "complained",
 }
+"""What Mailgun calls each event."""
+
 _REASONS = {"deferred": "generic", "bounced": "bounce", "failed": "old", "rejected": "suppress-unsubscribe"}
 _DEVICES = {"desktop": "desktop", "phone": "mobile", "tablet": "tablet"}
 _TOKEN = 50
@@ -40,7 +42,7 @@ def check(secret: str | None) -> None:
 
 def told(name: str) -> bool:
     """Mailgun has no word for an opt-out that was taken back."""
-    return name in _EVENTS
+    return name in EVENTS
 
 
 def payload(notices: Sequence[Notice]) -> Any:
@@ -48,7 +50,7 @@ def payload(notices: Sequence[Notice]) -> Any:
     (notice,) = notices
     domain = notice.sender.rpartition("@")[2]
     data: dict[str, Any] = {
-        "event": _EVENTS[notice.name],
+        "event": EVENTS[notice.name],
         "id": notice.id,
         "timestamp": notice.at,
         "log-level": "info",

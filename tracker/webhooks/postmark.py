@@ -26,7 +26,7 @@ _TYPES = {
     "rejected": ("ManuallyDeactivated", 100002, "Manually deactivated", "The address is on the suppression list."),
     "complained": ("SpamComplaint", 100001, "Spam complaint", "The subscriber marked this message as spam."),
 }
-_RECORDS = {
+RECORDS = {
     "sent": "Delivery",
     "deferred": "Bounce",
     "bounced": "Bounce",
@@ -38,6 +38,8 @@ _RECORDS = {
     "subscribed": "SubscriptionChange",
     "complained": "SpamComplaint",
 }
+"""What Postmark calls each event."""
+
 _PLATFORMS = {"desktop": "Desktop", "phone": "Mobile", "tablet": "Mobile", "watch": "Mobile"}
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _OURS = ("host", "content-length", "content-type", "transfer-encoding", "connection", "webhook-id", "user-agent")
@@ -52,14 +54,14 @@ def check(secret: str | None) -> None:
 
 def told(name: str) -> bool:
     """Postmark does not tell that a message was accepted."""
-    return name in _RECORDS
+    return name in RECORDS
 
 
 def payload(notices: Sequence[Notice]) -> Any:
     """The body of one event."""
     (notice,) = notices
     record: dict[str, Any] = {
-        "RecordType": _RECORDS[notice.name],
+        "RecordType": RECORDS[notice.name],
         "MessageID": notice.message,
         "MessageStream": "outbound",
         "ServerID": 0,

@@ -20,7 +20,7 @@ from tracker.webhooks.post import Post
 BATCH = 100
 SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
-_EVENTS = {
+EVENTS = {
     "queued": "processed",
     "sent": "delivered",
     "deferred": "deferred",
@@ -33,6 +33,7 @@ _EVENTS = {
     "subscribed": "group_resubscribe",
     "complained": "spamreport",
 }
+"""What SendGrid calls each event."""
 
 
 def check(secret: str | None) -> None:
@@ -74,7 +75,7 @@ def _entry(notice: Notice, who: str, id: str) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "email": who,
         "timestamp": int(notice.at),
-        "event": _EVENTS[notice.name],
+        "event": EVENTS[notice.name],
         "sg_event_id": id,
         "sg_message_id": notice.message,
         "smtp-id": notice.message_id,
