@@ -30,6 +30,7 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/html.py
 	$(BIN)/python bench/relay.py
 	$(BIN)/python bench/events.py
+	$(BIN)/python bench/webhooks.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tracepost needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }

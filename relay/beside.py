@@ -19,6 +19,7 @@ from relay.queueing import ask_all, hosts
 from tracker.errors import BadToken
 from tracker.reading.beside import Beside, Configuration, QueuedMail, QueueState, Trouble, Waiting
 from tracker.tokens import Click, Keyring
+from tracker.webhooks.endpoint import endpoints_of
 
 
 def beside(config: Config, keyring: Keyring, newest: Callable[[], Config]) -> Beside:
@@ -28,6 +29,7 @@ def beside(config: Config, keyring: Keyring, newest: Callable[[], Config]) -> Be
         partial(queue_state, config.data_dir),
         SandboxInbox(config.data_dir) if has_sandbox(config) else None,
         lambda: Configuration(inventory.sections(config, newest()), _version()),
+        lambda: endpoints_of(newest().tracker),
         partial(target, keyring),
     )
 

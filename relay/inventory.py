@@ -24,7 +24,7 @@ KeyPath = tuple[str | int, ...]
 AT_START = ("data_dir", "relay.listen", "relay.hostname", "relay.workers", "relay.delivery", "relay.retry", "tracker")
 """What holds until a restart, sections and keys; the rest is taken over when the configuration is read again."""
 
-RELOADED = ("tracker.api_keys",)
+RELOADED = ("tracker.api_keys", "tracker.webhooks")
 """What is taken over all the same."""
 
 _EXAMPLE = Path(__file__).parent / "config.example.yaml"

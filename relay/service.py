@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from relay.config import Config
+from relay.hooks import Hooks
 from relay.keys import API_KEY_FILE, kept_api_key
 from relay.reception.scoreboard import Scoreboard
 from relay.settings import Settings, keys_of
@@ -58,6 +59,7 @@ class Service:
         if self._only != "relay":
             self._config = with_api_key(self._config)
             processes.append(self._tracker_process())
+            processes.append(Process("webhooks", self._run_webhooks, wanted=self._has_webhooks))
         Supervisor(processes, self._board, self._reread_or_stay).run(lambda: announce(self._config, self._only))
 
     def _relay_processes(self) -> list[Process]:
@@ -91,6 +93,12 @@ class Service:
             await Web(settings, store, self._readiness, sample, self._reread).run(life, sockets)
         finally:
             store.close()
+
+    def _has_webhooks(self) -> bool:
+        return bool(self._config.tracker.webhooks)
+
+    async def _run_webhooks(self, life: Life) -> None:
+        await Hooks(self._config, self._reread).run(life)
 
     def _readiness(self) -> dict[str, bool]:
         return {} if self._only == "tracker" else {"smtp": self._board.listening}

@@ -51,12 +51,14 @@ Run = Callable[[Life], Awaitable[None]]
 
 @dataclass(slots=True)
 class Process:
-    """One process: its name, what it runs, the sockets it serves, its seat on the scoreboard if it has one."""
+    """One process: its name, what it runs, the sockets it serves, its seat on the scoreboard if it has one; ``wanted``
+    says whether there is anything for it to do, and is asked again at SIGHUP."""
 
     name: str
     run: Run
     sockets: Sequence[socket.socket] = ()
     seat: int | None = None
+    wanted: Callable[[], bool] = lambda: True
     pid: int = 0
     started: float = 0.0
     failures: int = 0
@@ -83,8 +85,7 @@ class Supervisor:
         """Serve; returns once all has ended. Raises StartupError where a process ends before it served."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            for process in self._processes:
-                self._start(process)
+            self._start_wanted()
             self._await_ready()
             announce()
             while not self._stopping:
@@ -105,6 +106,7 @@ class Supervisor:
         if found is not None and found.si_signo == signal.SIGHUP:
             self._reread()
             self._signal(signal.SIGHUP)
+            self._start_wanted()
         now = time.monotonic()
         for process in self._dead():
             steady = now - process.started > _STEADY_SECONDS
@@ -112,6 +114,12 @@ class Supervisor:
             process.restart_at = now + min(_SLOWEST_RESTART, 0.05 * 2.0**process.failures)
         for process in self._processes:
             if process.restart_at is not None and now >= process.restart_at:
+                self._start(process)
+
+    def _start_wanted(self) -> None:
+        """Start what does not run, is not about to and has something to do."""
+        for process in self._processes:
+            if not process.pid and process.restart_at is None and process.wanted():
                 self._start(process)
 
     def _dead(self) -> list[Process]:
@@ -129,7 +137,8 @@ class Supervisor:
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         for process in self._processes:
-            assert process.ready is not None
+            if process.ready is None:
+                continue  # not wanted
             if not select.select([process.ready], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise StartupError(f"the {process.name} process took too long to start")
             if not process.ready.read(1):

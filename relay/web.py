@@ -31,6 +31,8 @@ from tracker.reading.auth import Gate
 from tracker.retention import Retention
 from tracker.rolling import Roller
 from tracker.store.base import Store
+from tracker.webhooks.endpoint import Endpoint, endpoints_of
+from tracker.webhooks.metrics import WebhooksCollector
 
 log = structlog.get_logger()
 
@@ -69,6 +71,7 @@ class Web:
             recorder = Recorder(self._store)
             data_dir = self._settings.config.data_dir
             recorder.registry.register(SpoolCollector(data_dir))
+            recorder.registry.register(WebhooksCollector(self._store.ledger(), self._endpoints, time.time))
             journals = Journals(data_dir, self._store, recorder)
             await journals.start()
             stack.push_async_callback(journals.stop)
@@ -100,6 +103,9 @@ class Web:
             "mirror_pages": (kept.mirror_pages, self._store.drop_pages),
         }
         return Retention(kinds, time.time)
+
+    def _endpoints(self) -> Sequence[Endpoint]:
+        return endpoints_of(self._settings.config.tracker)
 
     def _onward(self, sender: str) -> str | None:
         return opt_out_url(self._settings.config, sender)

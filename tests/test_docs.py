@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +21,7 @@ from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
 from tracker.rolling import Roller
 from tracker.store.sqlite import SqliteStore
+from tracker.webhooks.metrics import WebhooksCollector
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,6 +47,7 @@ def test_the_readme_names_every_metric():
     Metrics(registry)
     Roller(SqliteStore(ROOT), registry)
     registry.register(SpoolCollector(ROOT))
+    registry.register(WebhooksCollector(SqliteStore(ROOT / "none").ledger(), list, time.time))
     names = {metric.name for metric in registry.collect()}
     assert {re.sub(r"_total$", "", name) for name in re.findall(r"^\| `(\w+)` \|", README, re.M)} == names
 

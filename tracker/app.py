@@ -46,8 +46,10 @@ from tracker.reading.settings_page import SettingsPage
 from tracker.reading.sign_in import SignIn
 from tracker.reading.suppression_pages import SuppressionPages
 from tracker.reading.suppressions import SuppressionApi
+from tracker.reading.webhook_pages import WebhookPages
 from tracker.store.base import Store
 from tracker.tokens import Keyring
+from tracker.webhooks.endpoint import endpoints_of
 
 if TYPE_CHECKING:
     from tracker.config import TrackerConfig
@@ -161,6 +163,7 @@ def _dashboard(
         MessagePage(frame, store, picture),
         LinkPages(frame, store),
         SuppressionPages(frame, store),
+        WebhookPages(frame, store.ledger(), beside.endpoints or (lambda: endpoints_of(config))),
         QueuePage(frame, beside.queue),
         *([SandboxPages(frame, beside.inbox, beside.target, config.public_url)] if beside.inbox else []),
         *([SettingsPage(frame, beside.configuration)] if beside.configuration else []),

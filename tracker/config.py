@@ -28,11 +28,14 @@ from tracker.units import (
     Network,
     parse_address,
     parse_duration,
+    parse_endpoint,
     parse_network,
     parse_size,
     parse_url,
     parse_zone,
 )
+from tracker.webhooks.formats import FORMATS
+from tracker.webhooks.names import SYNONYMS, parse_name
 
 
 class Problem(NamedTuple):
@@ -96,6 +99,8 @@ Listen = Annotated[Address, BeforeValidator(parse_address)]
 IpNetwork = Annotated[Network, BeforeValidator(parse_network)]
 Url = Annotated[str, BeforeValidator(parse_url)]
 UrlWithQuery = Annotated[str, BeforeValidator(partial(parse_url, query=True))]
+EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint)]
+EventName = Annotated[Text, AfterValidator(parse_name)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 TimeZone = Annotated[str, BeforeValidator(parse_zone)]
 
@@ -134,14 +139,26 @@ class Privacy(Section):
 
 
 class Webhook(Section):
-    """Where events are sent to."""
+    """Where events are sent to, and which; none named means all."""
 
-    url: UrlWithQuery
+    # It can hold a user name and password, or a token.
+    url: Annotated[EndpointUrl, SecretMark()] = Field(repr=False)
     format: Literal["standard", "mailgun", "postmark", "sendgrid"] = "standard"
     secret: Secret | None = None
-    events: tuple[Text, ...] = ()
+    events: tuple[EventName, ...] = ()
     machine: Switch = False
     allow_private: Switch = False
+
+    def problems(self) -> Iterator[Problem]:
+        try:
+            FORMATS[self.format].check(None if self.secret is None else self.secret.get_secret_value())
+        except ValueError as error:
+            yield Problem(("secret",), str(error))
+        for index, name in enumerate(self.events):
+            same = {name, SYNONYMS.get(name), *(each for each in SYNONYMS if SYNONYMS[each] == name)}
+            twin = next((each for each in self.events[:index] if each in same), None)
+            if twin is not None:
+                yield Problem(("events", index), "is given twice" if twin == name else f"is the same event as {twin}")
 
 
 def _store(value: object) -> str:
@@ -177,3 +194,6 @@ class TrackerConfig(Section):
             if key.key in seen:
                 yield Problem(("api_keys", index), "is given twice")
             seen.add(key.key)
+        for index, webhook in enumerate(self.webhooks):
+            if any((each.url, each.format) == (webhook.url, webhook.format) for each in self.webhooks[:index]):
+                yield Problem(("webhooks", index, "url"), "is given twice with this format")

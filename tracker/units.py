@@ -151,6 +151,20 @@ def parse_url(value: object, query: bool = False) -> str:
     return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}" + (f"?{parts.query}" if parts.query else "")
 
 
+def parse_endpoint(value: object) -> str:
+    """An absolute http or https URL in ASCII that something is sent to: exactly as it stands but for scheme and host,
+    which may follow a user name and password."""
+    if not isinstance(value, str):
+        raise ValueError("must be a URL such as https://app.example.com/hooks")
+    scheme, mark, rest = value.partition("://")
+    end = min((at for at in (rest.find("/"), rest.find("?"), rest.find("#")) if at >= 0), default=len(rest))
+    user, at, host = rest[:end].rpartition("@")
+    if not user.isascii() or (at and not user.partition(":")[0]):
+        raise ValueError("its user name and password must be ASCII, percent-encoded where they need to be")
+    whole = parse_url(f"{scheme}{mark}{host}{rest[end:]}", query=True)
+    return f"{whole.partition('://')[0]}://{user}{at}{urlsplit(whole).netloc}{rest[end:] or '/'}"
+
+
 def _ascii_host(host: str) -> str:
     """A host of a URL as it stands on the wire; IDNA 2008 (RFC 5891) for names beyond ASCII."""
     if ":" in host:

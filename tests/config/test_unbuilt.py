@@ -10,7 +10,6 @@ from tests.config.conftest import Load, Problems
 VALUES = {
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
-    "tracker.webhooks": "[{url: 'https://a.test'}]",
     "senders.*.opt_out_url": "https://a.test/?b=c",
     "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tracker.mirror import Document
+from tracker.webhooks.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +139,12 @@ class Configuration:
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What there is beside the tracker; None: nothing of that kind. ``target`` says where a click on a URL leads, None
-    where the URL is none of ours."""
+    where the URL is none of ours; ``endpoints`` are those of webhooks as the configuration was last read."""
 
     queue: Queue | None = None
     inbox: Inbox | None = None
     configuration: Callable[[], Configuration] | None = None
+    endpoints: Callable[[], Sequence[Endpoint]] | None = None
     target: Callable[[str], str | None] = lambda url: None
 
 

@@ -9,7 +9,7 @@ a route for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -65,6 +65,7 @@ NAV: tuple[tuple[Entry, ...], ...] = (
     ),
     (Entry("links", "/links", "Links"), Entry("suppressions", "/suppressions", "Suppressions")),
     (
+        Entry("webhooks", "/webhooks", "Webhooks"),
         Entry("queue", "/queue", "Queue"),
         Entry("sandbox", "/sandbox", "Sandbox"),
         Entry("settings", "/settings", "Settings"),
@@ -164,12 +165,15 @@ def posted(most: int = _LARGEST_FORM, write: bool = True) -> Callable[[Form[P]],
 
 
 class Frame:
-    """The frame of one dashboard; times are shown in ``tracker.timezone``."""
+    """The frame of one dashboard; times are shown in ``tracker.timezone``. ``shows`` says of entries of the navigation,
+    by name, whether there is anything behind them now."""
 
     def __init__(self, config: TrackerConfig, sessions: Sessions, clock: Clock) -> None:
         self.sessions = sessions
         self.zone = ZoneInfo(config.timezone)
         self.clock = clock
+        self.shows: dict[str, Callable[[], bool]] = {}
+        self._nav: Sequence[Sequence[Entry]] = NAV
         self._files = {file.name: file.read_bytes() for file in sorted((_HERE / "static").iterdir())}
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -180,7 +184,7 @@ class Frame:
         )
         styles = sorted((name for name in self._files if name.endswith(".css")), key=lambda name: name != "style.css")
         version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
-        shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles, "nav": NAV}
+        shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles}
         self._templates.globals.update(shared)
         filters = {
             "when": self._when,
@@ -197,12 +201,13 @@ class Frame:
         routes = [route for part in parts for route in part.routes()]
         paths = {route.path for route in routes if "GET" in (route.methods or ())}
         groups = ([entry for entry in group if entry.path in paths] for group in NAV)
-        self._templates.globals["nav"] = [group for group in groups if group]
+        self._nav = [group for group in groups if group]
         return [*routes, Route("/static/{name}", self.static)]
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page made of a template."""
-        html = self._templates.get_template(template).render(**values)
+        nav = [[entry for entry in group if self.shows.get(entry.name, _always)()] for group in self._nav]
+        html = self._templates.get_template(template).render(nav=nav, **values)
         headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-store", "X-Frame-Options": "DENY"}
         return Response(html.encode("utf-8", "replace"), status, headers, "text/html; charset=utf-8")
 
@@ -217,6 +222,10 @@ class Frame:
 
     def _when(self, seconds: float) -> dict[str, str]:
         return figures.when(seconds, self.zone, self.clock())
+
+
+def _always() -> bool:
+    return True
 
 
 def here_of(path: str) -> Entry | None:

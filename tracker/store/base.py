@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tracker.model import Fact, LinkType, Suppression, SuppressionKind
+
+if TYPE_CHECKING:
+    from tracker.webhooks.ledger import Ledger
 
 Row = Mapping[str, Any]
 """One row as it is read; times are seconds since the epoch."""
@@ -206,6 +209,9 @@ class Store(Lists, HitLog, Numbers, Protocol):
 
     def close(self) -> None:
         """Let go of every connection."""
+
+    def ledger(self) -> Ledger:
+        """What is kept of webhook deliveries."""
 
     def check_writable(self) -> bool:
         """Whether a write would be taken now."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sqlite_utils import Database
 
+from tracker.store import webhooks
 from tracker.store.base import COLUMNS
 
 COUNTERS = (
@@ -167,7 +168,20 @@ def _ended_sessions(db: Database) -> None:
     db.conn.execute("CREATE TABLE ended_sessions (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _numbers, _ended_sessions)
+def _webhooks(db: Database) -> None:
+    """How far webhooks have got in the order of recording, and what became of each event there."""
+    webhooks.create(db.conn)
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (
+    _first,
+    _second,
+    _pages,
+    _personal,
+    _numbers,
+    _ended_sessions,
+    _webhooks,
+)
 """One function a version, in order; a step that was released is never changed."""
 
 

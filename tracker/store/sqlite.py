@@ -48,6 +48,7 @@ from tracker.store.base import (
     SuppressionFilter,
 )
 from tracker.store.ledger import Ledger
+from tracker.store.webhooks import SqliteLedger
 
 T = TypeVar("T")
 _CHUNK = 500
@@ -306,6 +307,10 @@ class SqliteStore:
         """Whether a session was ended."""
         return self._read(lambda db: sessions.ended(db, id))
 
+    def ledger(self) -> SqliteLedger:
+        """What is kept of webhook deliveries."""
+        return SqliteLedger(self._read, self._write)
+
     def _stamp(self, at: float) -> int:
         """The next place in the order of recording; not before the event, so ``from`` can start in the index."""
         self._last = max(self._last + 1, int(self._clock() * 1e6), int(at * 1e6) + 1)
@@ -323,6 +328,10 @@ class SqliteStore:
                 with self._lock:
                     self._readers.append(connection)
             return query(connection)
+
+    def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock, self._trouble(), self._transaction() as db:
+            return change(db)
 
     def _connect(self) -> sqlite3.Connection:
         connection: Any = None
