@@ -13,7 +13,6 @@ NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
     "tracker.webhooks",
-    "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""
 

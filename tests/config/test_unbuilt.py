@@ -12,7 +12,6 @@ VALUES = {
     "tracker.store": "postgresql://u@h/d",
     "tracker.webhooks": "[{url: 'https://a.test'}]",
     "senders.*.opt_out_url": "https://a.test/?b=c",
-    "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 
 

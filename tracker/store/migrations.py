@@ -167,7 +167,21 @@ def _ended_sessions(db: Database) -> None:
     db.conn.execute("CREATE TABLE ended_sessions (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID")
 
 
-STEPS: tuple[Callable[[Database], None], ...] = (_first, _second, _pages, _personal, _numbers, _ended_sessions)
+def _returns(db: Database) -> None:
+    """Where a mail came from, for what comes back, and what came back: hard or soft."""
+    db.conn.execute("ALTER TABLE messages ADD COLUMN reverse_path TEXT")
+    db.conn.execute("ALTER TABLE recipients ADD COLUMN returned TEXT")
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (
+    _first,
+    _second,
+    _pages,
+    _personal,
+    _numbers,
+    _ended_sessions,
+    _returns,
+)
 """One function a version, in order; a step that was released is never changed."""
 
 
