@@ -69,7 +69,9 @@ class PreparedMail:
     def _returning(self) -> bool:
         """Whether each copy has a reverse-path of its own; the null one stays, since nobody is to hear of such mail."""
         profile = self._plan.profile if self._plan is not None else None
-        return profile is not None and profile.bounces is not None and not profile.shared and self._mail.reverse_path != ""
+        return (
+            profile is not None and profile.bounces is not None and not profile.shared and self._mail.reverse_path != ""
+        )
 
     def alike(self, targets: Sequence[Target]) -> bool:
         """Whether all of them get the same octets, from the reverse-path that the mail came with."""

@@ -1,0 +1,85 @@
+"""Hard or soft: whether an address is to be given up, by what was said of a copy. Pure.
+
+Hard is what speaks of the address itself; soft is what will pass, or speaks of this mail, its content or its sender:
+another mail may come through. Enhanced status codes are those of RFC 3463 and its registry (RFC 5248), and the longer
+ones of Exchange Online (https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online).
+"""
+
+from __future__ import annotations
+
+import re
+
+from tracker.model import BounceKind
+
+SOFT_SUBJECTS = frozenset({"3", "5", "6", "7"})
+"""Subjects of permanent codes that are soft: the mail system, the protocol, the content, policy."""
+SOFT_CODES = frozenset(
+    {
+        "5.1.7",  # the sender's address
+        "5.1.8",  # the sender's domain
+        "5.2.2",  # mailbox full
+        "5.2.3",  # longer than this mailbox takes
+        "5.4.3",  # a directory failed
+        "5.4.5",  # congestion
+        "5.4.6",  # a loop
+        "5.4.7",  # expired
+        "5.4.300",  # expired, as Exchange Online has it
+        "5.4.312",  # DNS failed for too long
+        "5.4.316",  # the connection was refused for too long
+    }
+)
+"""Other permanent codes that are soft."""
+
+LONGEST = 2000
+"""Characters of a text that are looked at."""
+
+_CODE = r"[245]\.\d{1,3}\.\d{1,3}"
+_STATUS = re.compile(rf"\s*({_CODE})(?![\d.])")
+_SAID = (
+    re.compile(rf"(?<![\d.])[45]\d\d[ -]{{1,3}}#?({_CODE})(?![\d.]*\d)"),
+    re.compile(rf"#({_CODE})(?![\d.]*\d)"),
+    re.compile(rf"(?:^|(?<=[\s:;(<,]))({_CODE})(?=$|[\s:;)>,])"),
+)
+"""A code within words, the surest form first: it must be part of no address and no version."""
+_REPLY = re.compile(r"(?<![\d.#@:])([45])\d\d(?=[ -])(?![ -]\d)")
+_WORDS: tuple[tuple[str, str], ...] = (
+    (r"quota|mailbox.{0,20} full|full mailbox|disk full|insufficient.{0,20}(?:space|storage)|out of space", "5.2.2"),
+    (r"too (?:large|big)|size (?:limit|exceed)|(?:exceed|maximum).{0,30}size", "5.3.4"),
+    (r"sender verif|sender address rejected|invalid sender", "5.1.8"),
+    (r"too many hops|routing loop|mail loop", "5.4.6"),
+    (r"user(?:name)? (?:is )?unknown|(?:unknown|unrouteable|invalid|illegal|bad).{0,30}(?:user|recipient|alias|address|"
+     r"mailbox|account|destination)|no such (?:user|mailbox|recipient|address|person|account|domain|host)|"
+     r"(?:does|do) ?(?:n't|not) (?:exist|have)|not exist|no mailbox|mailbox unavailable|requested action not taken|(?:user|mailbox|recipient|address|account|name|"
+     r"host|domain).{0,40}not (?:found|valid|known|recognized|listed|a known)|(?:addressee|recipient) unknown|"
+     r"not a (?:valid|known)|account.{0,40}(?:disabled|discontinued|inactive|closed|expired|suspended)|recipient"
+     r" (?:address )?rejected|no longer (?:valid|active|in use)|host unknown|domain name not found|no mx", "5.1.1"),
+    (r"spam|black ?list|block(?:ed|ing| ?list)|policy|reputation|dmarc|\bspf\b|virus|infected|content|denied|prohibited|"
+     r"not accepting mail from|unsolicited|rbl|relay(?:ing)? ", "5.7.1"),
+    (r"time(?:d)? ?out|expired|too long|not reachable|unreachable|not responding|connection refused|unavailable or busy|"
+     r"temporar|retry|attempts|days|hours|unable to (?:connect|establish)|wasn't able to establish", "4.4.7"),
+)  # fmt: skip
+"""What words mean where no code says more, the most telling first."""
+_PATTERNS = tuple((re.compile(words, re.IGNORECASE), code) for words, code in _WORDS)
+
+
+def status_of(status: str, text: str) -> str:
+    """The enhanced status code: as it was given where that says something, else the one within the words, else a
+    general one."""
+    given = _STATUS.match(status)
+    said = next((match[1] for pattern in _SAID if (match := pattern.search(text[:LONGEST]))), None)
+    if given is not None and (said is None or not given[1].endswith(".0.0")):
+        return given[1]
+    if said is not None and said[0] != "2":
+        return said
+    reply = _REPLY.search(text[:LONGEST])
+    return f"{reply[1]}.0.0" if reply is not None else "5.0.0"
+
+
+def kind_of(status: str, text: str) -> BounceKind:
+    """Whether a copy of which it was said that it failed is a hard or a soft bounce."""
+    telling = status
+    if status.startswith("5.") and status.endswith(".0"):  # some other trouble of that kind: the words tell
+        telling = next((code for pattern, code in _PATTERNS if pattern.search(text[:LONGEST])), status)
+    if telling.startswith("4") or telling in SOFT_CODES or telling.split(".")[1] in SOFT_SUBJECTS:
+        return BounceKind.SOFT
+    return BounceKind.HARD
