@@ -80,15 +80,15 @@ def token_in(address: str, template: str) -> str | None:
     return token if "@" not in token else None
 
 
-def find(address: str, templates: Iterable[str], keyring: Keyring) -> Returning | None:
-    """The copy that an address stands for, None where it is of no such form. Raises BadToken where it is of one and
-    its token is none of ours."""
+def find(address: str, templates: Iterable[str], keyring: Keyring) -> tuple[Returning, str] | None:
+    """The copy that an address stands for and the form that it is of, None where it is of none of these. Raises
+    BadToken where it is of one and its token is none of ours."""
     bad: BadToken | None = None
     for template in templates:
         token = token_in(address, template)
         if token is not None:
             try:
-                return open_token(token, keyring)
+                return open_token(token, keyring), template
             except BadToken as error:
                 bad = error
     if bad is not None:

@@ -42,24 +42,46 @@ _SAID = (
 )
 """A code within words, the surest form first: it must be part of no address and no version."""
 _REPLY = re.compile(r"(?<![\d.#@:])([45])\d\d(?=[ -])(?![ -]\d)")
-_WORDS: tuple[tuple[str, str], ...] = (
-    (r"quota|mailbox.{0,20} full|full mailbox|disk full|insufficient.{0,20}(?:space|storage)|out of space", "5.2.2"),
-    (r"too (?:large|big)|size (?:limit|exceed)|(?:exceed|maximum).{0,30}size", "5.3.4"),
-    (r"sender verif|sender address rejected|invalid sender", "5.1.8"),
-    (r"too many hops|routing loop|mail loop", "5.4.6"),
-    (r"user(?:name)? (?:is )?unknown|(?:unknown|unrouteable|invalid|illegal|bad).{0,30}(?:user|recipient|alias|address|"
-     r"mailbox|account|destination)|no such (?:user|mailbox|recipient|address|person|account|domain|host)|"
-     r"(?:does|do) ?(?:n't|not) (?:exist|have)|not exist|no mailbox|mailbox unavailable|requested action not taken|(?:user|mailbox|recipient|address|account|name|"
-     r"host|domain).{0,40}not (?:found|valid|known|recognized|listed|a known)|(?:addressee|recipient) unknown|"
-     r"not a (?:valid|known)|account.{0,40}(?:disabled|discontinued|inactive|closed|expired|suspended)|recipient"
-     r" (?:address )?rejected|no longer (?:valid|active|in use)|host unknown|domain name not found|no mx", "5.1.1"),
-    (r"spam|black ?list|block(?:ed|ing| ?list)|policy|reputation|dmarc|\bspf\b|virus|infected|content|denied|prohibited|"
-     r"not accepting mail from|unsolicited|rbl|relay(?:ing)? ", "5.7.1"),
-    (r"time(?:d)? ?out|expired|too long|not reachable|unreachable|not responding|connection refused|unavailable or busy|"
-     r"temporar|retry|attempts|days|hours|unable to (?:connect|establish)|wasn't able to establish", "4.4.7"),
-)  # fmt: skip
+_WORDS: dict[str, tuple[str, ...]] = {
+    "5.2.2": (
+        r"quota",
+        r"mailbox.{0,20} full|full mailbox|disk full",
+        r"insufficient.{0,20}(?:space|storage)|out of space",
+    ),
+    "5.3.4": (
+        r"too (?:large|big)",
+        r"size (?:limit|exceed)|(?:exceed|maximum).{0,30}size",
+    ),
+    "5.1.8": (r"sender verif|sender address rejected|invalid sender",),
+    "5.4.6": (r"too many hops|routing loop|mail loop|looping",),
+    "5.1.1": (
+        r"(?:user(?:name)?|addressee|recipient|host) (?:is )?unknown",
+        r"(?:unknown|unrouteable|invalid|illegal|bad).{0,30}(?:user|recipient|alias|address|mailbox|account)",
+        r"bad destination",
+        r"no such (?:user|mailbox|recipient|address|person|account|domain|host)",
+        r"(?:does|do) ?(?:n't|not) (?:exist|have)|not exist",
+        r"no mailbox|mailbox unavailable|requested action not taken",
+        r"(?:user|mailbox|recipient|address|account|name|host|domain).{0,40}not (?:found|valid|known|listed)",
+        r"name is not recognized",
+        r"not a (?:valid|known)|no longer (?:valid|active|in use)",
+        r"account.{0,40}(?:disabled|discontinued|inactive|closed|expired|suspended)",
+        r"recipient (?:address )?rejected",
+        r"domain name not found|no mx",
+    ),
+    "5.7.1": (
+        r"spam|unsolicited|virus|infected",
+        r"black ?list|block(?:ed|ing| ?list)|rbl|reputation",
+        r"policy|content|denied|prohibited|dmarc|\bspf\b",
+        r"not accepting mail from|relay(?:ing)? ",
+    ),
+    "4.4.7": (
+        r"time(?:d)? ?out|expired|too long|temporar|retry|attempts|days|hours",
+        r"not reachable|unreachable|not responding|connection refused|unavailable or busy",
+        r"unable to (?:connect|establish)|wasn't able to establish",
+    ),
+}
 """What words mean where no code says more, the most telling first."""
-_PATTERNS = tuple((re.compile(words, re.IGNORECASE), code) for words, code in _WORDS)
+_PATTERNS = tuple((re.compile("|".join(words), re.IGNORECASE), code) for code, words in _WORDS.items())
 
 
 def status_of(status: str, text: str) -> str:

@@ -7,8 +7,9 @@ here how many leaves are opened, and how much of each.
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.rewriting import message
 from relay.rewriting.charsets import read_loosely
@@ -44,7 +45,12 @@ class Holding:
 
 def holding(content: bytes) -> Holding:
     """What a mail holds; nothing where it is past the bounds of ``message.parse``. Never raises."""
+    content = content.removeprefix(codecs.BOM_UTF8)
     parts = message.parse(content, automatic=True, signed=True).parts
+    if len(parts) == 1 and parts[0].type.startswith("multipart/"):
+        # Its boundary got lost, and whatever it holds stands here as one.
+        whole = _leaf(content, parts[0])
+        return Holding((replace(whole, type="text/plain"), replace(whole, type="message/delivery-status")), True)
     speaking = [part for part in parts if _SPEAKING.fullmatch(part.type)][:MOST_LEAVES]
     return Holding(tuple(_leaf(content, part) for part in speaking), any(part.type in _RETURNED for part in parts))
 

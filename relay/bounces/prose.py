@@ -28,12 +28,20 @@ _SUBJECT = re.compile(
 )
 _SUCCESS = re.compile(r"success|has been delivered|\(relay\)|relayed", re.IGNORECASE)
 _FAILED = re.compile(
-    r"deliver\w*.{0,60}(?:fail|error|problem|undeliver)|fail\w*.{0,60}(?:deliver|recipient|address)|undeliver|"
-    r"(?:could ?n[o']t|cannot|can't|can not|not able to|unable to|wasn't able to|was not|not be|did not)\W.{0,60}"
-    r"(?:deliver|reach|receive|sent|complete)|permanent(?: fatal)? error|returned to (?:the )?sender|is returned|"
-    r"following address|unknown (?:user|recipient|address)|user unknown|no such user|addressee unknown|rejected|"
-    r"non-delivery report|(?:has|have) been returned|mailbox.{0,20}full|quota|account (?:has been )?(?:disabled|discontinued)|not accepting mail|"
-    r"did not exactly match|pas pu etre|\b5\d\d[ -]#?5\.\d+\.\d+|\(#5\.\d+\.\d+\)",
+    "|".join(
+        (
+            r"deliver\w*.{0,60}(?:fail|error|problem|undeliver)|undeliver|non-delivery report",
+            r"fail\w*.{0,60}(?:deliver|recipient|address)",
+            r"(?:could ?n[o']t|cannot|can't|can not|not able to|unable to|wasn't able to|was not|not be|did not)"
+            r"\W.{0,60}(?:deliver|reach|receive|sent|complete)",
+            r"permanent(?: fatal)? error|rejected|following address|not accepting mail",
+            r"returned to (?:the )?sender|is returned|(?:has|have) been returned",
+            r"unknown (?:user|recipient|address)|user unknown|no such user|addressee unknown|did not exactly match",
+            r"mailbox.{0,20}full|quota|account (?:has been )?(?:disabled|discontinued)",
+            r"pas pu etre",
+            r"\b5\d\d[ -]#?5\.\d+\.\d+|\(#5\.\d+\.\d+\)",
+        )
+    ),
     re.IGNORECASE | re.DOTALL,
 )
 _DELAYED = re.compile(
@@ -43,7 +51,8 @@ _DELAYED = re.compile(
 )
 _END = re.compile(
     r"\n[ \t>]*(?:-{2,}[^\n]{0,80}(?:original|copy of|below|header|message follows|body suppressed)|"
-    r"original message (?:follows|as received|attached)|old message:|.{0,40}copy of (?:the|your) (?:message|mail))",
+    r"original message (?:follows|as received|attached)|old message:|-{2,}[^\n]{0,20}returned (?:mail|message)|"
+    r".{0,40}copy of (?:the|your) (?:message|mail|first part))",
     re.IGNORECASE,
 )
 
