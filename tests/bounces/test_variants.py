@@ -128,7 +128,7 @@ def test_our_own_notifications_are_read(action, ret):
 def test_a_feedback_report_is_a_complaint_where_its_type_says_so(kind):
     found = read(arf(kind))
     assert (found.kind is Kind.COMPLAINT) is (kind in COMPLAINTS)
-    assert not found.kind is Kind.COMPLAINT or (found.status, found.text) == (kind, "SomeLoop/1.0")
+    assert found.kind is not Kind.COMPLAINT or (found.status, found.text) == (kind, "SomeLoop/1.0")
 
 
 def test_a_complaint_relayed_by_ses_is_one():
