@@ -20,8 +20,9 @@ _RETURNED = {Kind.HARD: BounceKind.HARD, Kind.SOFT: BounceKind.SOFT, Kind.DELAYE
 
 
 def facts_of(copy: Returning, origin: Mapping[str, Any], said: Reading, at: float) -> list[Fact]:
-    """What the store is told: that the copy came back, and, where it did so for good or its reader complained, that
-    the address gets no more mail: of any kind where it does not exist, else no marketing mail of this sender."""
+    """What the store is told: that the copy came back, and, where the address itself was refused for good or its reader
+    complained, that it gets no more mail: of any kind where it does not exist, else no marketing mail of this
+    sender."""
     about = (copy.message, copy.recipient)
     sender, address = origin["sender"], origin["address"]
     facts: list[Fact] = []
@@ -33,7 +34,7 @@ def facts_of(copy: Returning, origin: Mapping[str, Any], said: Reading, at: floa
         return facts
     if said.kind is Kind.HARD and reported("failed", said.status):
         facts.append(NoMailbox(*about, address, at))
-    elif said.kind is Kind.HARD and sender:
+    elif said.of_address and sender:
         facts.append(Unwanted(*about, sender, address, at, f"{HARD_BOUNCE} ({said.status})"))
     elif said.kind is Kind.COMPLAINT and sender:
         facts.append(Unwanted(*about, sender, address, at, COMPLAINT))

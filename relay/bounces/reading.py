@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.bounces import notifications, prose
-from relay.bounces.classes import kind_of, status_of
 from relay.bounces.parts import Holding, holding
 from relay.reception.headers import readable
 from relay.rewriting import message
-from tracker.model import BounceKind
+from tracker.bounces import judge, status_of
 
 LONGEST_TEXT = 500
 """Characters of the host's words that are kept."""
@@ -53,11 +52,13 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a mail says. ``status`` is an enhanced status code (RFC 3463), for a complaint the feedback type; ``text``
-    is one line of the host's words. Both are empty where nothing is counted."""
+    is one line of the host's words. Both are empty where nothing is counted. ``of_address``: it is the address itself
+    that is to be given up."""
 
     kind: Kind
     status: str = ""
     text: str = ""
+    of_address: bool = False
 
     @property
     def reply(self) -> str:
@@ -133,8 +134,9 @@ def _notification(found: Holding, address: str) -> Reading | None:
     words = report.diagnostic.partition(";")[2] if ";" in report.diagnostic[:40] else report.diagnostic
     context = f"{report.status} {words or prose.own_words(found.leaves)}"
     status = status_of(report.status, context)
-    kind = Kind.DELAYED if report.action == "delayed" else _counted(kind_of(status, context))
-    return Reading(kind, status, one_line(words))
+    if report.action == "delayed":
+        return Reading(Kind.DELAYED, status, one_line(words))
+    return _failure(status, context, one_line(words))
 
 
 def _rejection(head: _Head, found: Holding) -> Reading | None:
@@ -161,11 +163,12 @@ def _prose(head: _Head, found: Holding) -> Reading | None:
     failed = head.names_failed or prose.says_failed(words) or (served and (called or found.returns))
     if not failed:
         return None
-    return Reading(_counted(kind_of(status, words)), status, _telling(words))
+    return _failure(status, words, _telling(words))
 
 
-def _counted(kind: BounceKind) -> Kind:
-    return Kind(kind.value)
+def _failure(status: str, context: str, text: str) -> Reading:
+    found = judge(status, context)
+    return Reading(Kind(found.kind.value), status, text, found.of_address)
 
 
 def _telling(words: str) -> str:

@@ -17,7 +17,7 @@ MailCore__mailcore2/parser/input/mbox/jwz/132.eml | hard 5.0.0 | newsletter-requ
 MailCore__mailcore2/parser/input/mbox/jwz/21.eml | hard 5.0.0
 MailCore__mailcore2/parser/input/mbox/jwz/22.eml | unknown
 MailCore__mailcore2/summary/input/2113-formatting.eml | complaint abuse
-Webklex__php-imap/example_bounce.eml | soft 5.0.0 | ding@ding.de
+Webklex__php-imap/example_bounce.eml | hard 5.0.0 | ding@ding.de
 jhillyerd__enmime/dsn/testdata/delayed_dsn.raw.eml | delayed 4.0.0 | thomas@de-montfort.ac.uk
 jhillyerd__enmime/dsn/testdata/dsn_with_multipart_alternative.raw.eml | hard 5.1.10 | non-existing@example.com
 jhillyerd__enmime/dsn/testdata/multi_recipient_dsn.raw.eml | hard 5.0.0 | arathib@vnet.ibm.com
@@ -48,13 +48,13 @@ mailgun__flanker/complaints/yahoo.eml | complaint abuse
 mailgun__flanker/disposition-notification.eml | delivered
 mikel__mail/mime_emails/raw_email_with_mimepart_without_content_type.eml | delayed 4.5.0 | larose.julie@courrier.uqam.ca
 mikel__mail/multipart_report_emails/multi_address_bounce1.eml | hard 5.1.1 | bbbbvhvbbvkjbhfbvbvjhb@gmail.com
-mikel__mail/multipart_report_emails/multipart_report_multiple_status.eml | soft 5.3.0 | u@ci.com
+mikel__mail/multipart_report_emails/multipart_report_multiple_status.eml | hard 5.3.0 | u@ci.com
 mikel__mail/multipart_report_emails/report_422.eml | delayed 4.2.2 | fraser@oooooooo.com.au
 mikel__mail/multipart_report_emails/report_530.eml | hard 5.3.0 | edwin@zzzzzzz.com
 php-mime-mail-parser__php-mime-mail-parser/failure.eml | unknown
 python__cpython/msg_16.txt.eml | soft 5.0.0 | jangel1@cougar.noc.ucla.edu
 python__cpython/msg_25.txt.eml | soft 5.4.6 | scoffman@wellpartner.com
-python__cpython/msg_43.txt.eml | soft 5.7.1 | xxxxxxx@dot.ca.gov
+python__cpython/msg_43.txt.eml | hard 5.7.1 | xxxxxxx@dot.ca.gov
 stalwartlabs__mail-parser/thirdparty/015.eml | unknown
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/1.eml | soft 5.0.0
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/10.eml | automatic
@@ -66,7 +66,7 @@ apache__spamassassin/t.rules/BOUNCE_MESSAGE/6.eml | hard 5.0.0
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/7.eml | hard 5.1.1
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug-5942-1.eml | delayed 4.2.2
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug-5942-2.eml | delayed 4.0.0
-apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug-6051-1.eml | soft 5.0.0
+apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug-6051-1.eml | hard 5.0.0
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug5884_att4343_2.eml | soft 5.2.2 | vos01589@planet.nl
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug5884_att4343_centroshop.eml | hard 5.0.0 | aleshina@centroshop.ru
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/bug5884_att4343_tbwamerlin.eml | hard 5.1.1 | b16f1252@tequila.ro
@@ -82,7 +82,7 @@ apache__spamassassin/t.rules/BOUNCE_MESSAGE/fp-bug5994-1.eml | automatic
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/fp-bug6008-1.eml | automatic
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/fp_bug5912_att4321.eml | hard 5.3.0 | wlycnh1@pacbell.net
 apache__spamassassin/t.rules/BOUNCE_MESSAGE/fp_bug5912_att4322.eml | hard 5.3.0 | wlycnh1@pacbell.net
-apache__spamassassin/t.rules/VBOUNCE_MESSAGE/bug5884_att4343_gwava.eml | soft 5.0.0
+apache__spamassassin/t.rules/VBOUNCE_MESSAGE/bug5884_att4343_gwava.eml | hard 5.0.0
 apache__spamassassin/t.rules/VBOUNCE_MESSAGE/bug5884_att4343_kerbango.eml | unknown
 """
 """Mail, what it says, and the first recipient that it tells of in a form for programs."""
@@ -90,10 +90,10 @@ apache__spamassassin/t.rules/VBOUNCE_MESSAGE/bug5884_att4343_kerbango.eml | unkn
 FLUFL = Path(__file__).parent / "flufl"
 """Samples of the package flufl.bounce, with its licence."""
 SOFT = """
-aol_01 bounce_03 hotpop_01 netscape_01 newmailru_01 postfix_04 qmail_06 sendmail_01 simple_01 simple_07 simple_09
-simple_14 simple_18 simple_38 simple_42 simple_44 simple_45 smtp32_01 smtp32_02 yahoo_01 yahoo_02 yahoo_04
+bounce_03 hotpop_01 netscape_01 newmailru_01 postfix_04 qmail_06 sendmail_01 simple_01 simple_07 simple_09
+simple_14 simple_18 simple_38 simple_44 simple_45 smtp32_01 smtp32_02 yahoo_01 yahoo_02 yahoo_04
 """
-"""Of these, the ones that speak of a full mailbox, of this mail, its sender, or of time that is over."""
+"""Of these, the ones that speak of a full mailbox, a mail too large, a loop, or of time that is over."""
 DELAYED = "dsn_17 simple_03 simple_21 simple_22 simple_28 simple_35 simple_40"
 NONE = "groupwise_03 qmail_08"
 """A reply by a person, and one by an autoresponder."""

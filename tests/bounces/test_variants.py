@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.bounces.classes import SOFT_CODES, kind_of
 from relay.bounces.parts import LONGEST, MOST_LEAVES
 from relay.bounces.reading import COMPLAINTS, LONGEST_TEXT, Kind, read
 from relay.dispatch.dsn import Fate, Report, notification
+from tracker.bounces import SOFT_CODES, judge
 from tracker.model import BounceKind, new_id
 
 ANN = "ann@example.net"
@@ -52,7 +52,7 @@ FAILED = f"Final-Recipient: rfc822; {ANN}\nAction: failed\nStatus: %s\nDiagnosti
         ("5.0.0", "452-4.2.2 The email account is over quota", Kind.SOFT, "4.2.2"),
         ("5.2.2", "552 5.2.2 mailbox full", Kind.SOFT, "5.2.2"),
         ("5.2.1", "550 5.2.1 disabled", Kind.HARD, "5.2.1"),
-        ("5.7.1", "550 5.7.1 Blocked using Spamhaus", Kind.SOFT, "5.7.1"),
+        ("5.7.1", "550 5.7.1 Blocked using Spamhaus", Kind.HARD, "5.7.1"),
         ("5.4.4", "host not found", Kind.HARD, "5.4.4"),
         ("5.4.1", "550 5.4.1 Recipient address rejected: Access denied", Kind.HARD, "5.4.1"),
         ("5.4.300", "550 5.4.300 Message expired", Kind.SOFT, "5.4.300"),
@@ -61,7 +61,7 @@ FAILED = f"Final-Recipient: rfc822; {ANN}\nAction: failed\nStatus: %s\nDiagnosti
         ("5.1.1 (bad address)", "550 gone", Kind.HARD, "5.1.1"),
         ("553 too big", "553 exceeded maximum size", Kind.SOFT, "5.0.0"),
         ("5.3.0", "553 5.3.0 <ann@example.net>... Addressee unknown", Kind.HARD, "5.3.0"),
-        ("5.3.0", "554 5.3.0 disk trouble", Kind.SOFT, "5.3.0"),
+        ("5.3.0", "554 5.3.0 other trouble", Kind.HARD, "5.3.0"),
     ],
 )
 def test_a_failure_is_hard_or_soft_by_what_is_said(status, words, kind, code):
@@ -179,9 +179,30 @@ def test_words_of_others_are_made_harmless():
     assert len(found.text) <= LONGEST_TEXT
 
 
-def test_every_code_is_of_one_class():
-    assert all(kind_of(code, "") is BounceKind.SOFT for code in SOFT_CODES)
-    assert kind_of("4.9.9", "user unknown") is BounceKind.SOFT
+def test_what_is_soft_gives_up_no_address():
+    for code in [*SOFT_CODES, "4.9.9"]:
+        assert judge(code, "user unknown") == (BounceKind.SOFT, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "of_address"),
+    [
+        ("5.1.1", "", True),
+        ("5.2.1", "", True),
+        ("5.4.4", "", True),
+        ("5.0.0", "no such user", True),
+        ("5.0.0", "", True),
+        ("5.0.0", "listed at rbl.test", False),
+        ("5.3.0", "Addressee unknown", True),
+        ("5.3.0", "", False),
+        ("5.1.8", "", False),
+        ("5.5.0", "550 Requested action not taken: mailbox unavailable", True),
+        ("5.6.1", "", False),
+        ("5.7.1", "user unknown", False),
+    ],
+)
+def test_what_speaks_of_the_mail_or_its_sender_gives_up_no_address(code, words, of_address):
+    assert judge(code, words) == (BounceKind.HARD, of_address)
 
 
 # -- hostile mail ------------------------------------------------------------------------------------------------------

@@ -1,24 +1,24 @@
-"""Hard or soft: whether an address is to be given up, by what was said of a copy. Pure.
+"""Hard or soft, and whether it is the address itself that is to be given up: by what was said of a copy. Pure.
 
-Hard is what speaks of the address itself; soft is what will pass, or speaks of this mail, its content or its sender:
-another mail may come through. Enhanced status codes are those of RFC 3463 and its registry (RFC 5248), and the longer
-ones of Exchange Online (https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online).
+Hard is what was refused for good; soft is what will pass, or what a smaller mail would not meet. Enhanced status codes
+are those of RFC 3463 and its registry (RFC 5248), and the longer ones of Exchange Online
+(https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online).
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from tracker.model import BounceKind
 
-SOFT_SUBJECTS = frozenset({"3", "5", "6", "7"})
-"""Subjects of permanent codes that are soft: the mail system, the protocol, the content, policy."""
 SOFT_CODES = frozenset(
     {
-        "5.1.7",  # the sender's address
-        "5.1.8",  # the sender's domain
         "5.2.2",  # mailbox full
         "5.2.3",  # longer than this mailbox takes
+        "5.3.1",  # mail system full
+        "5.3.2",  # not accepting mail now
+        "5.3.4",  # larger than this system takes
         "5.4.3",  # a directory failed
         "5.4.5",  # congestion
         "5.4.6",  # a loop
@@ -28,7 +28,12 @@ SOFT_CODES = frozenset(
         "5.4.316",  # the connection was refused for too long
     }
 )
-"""Other permanent codes that are soft."""
+"""Codes that are soft though they are permanent."""
+ADDRESS_SUBJECTS = frozenset({"0", "1", "2", "4"})
+"""Subjects of codes that speak of the address, its mailbox or the way there, or of nothing in particular; the others
+(mail system, protocol, content, policy) speak of this mail or its sender, and another one may come through."""
+SENDER_CODES = frozenset({"5.1.7", "5.1.8"})
+"""Codes of that subject that speak of the sender's address all the same."""
 
 LONGEST = 2000
 """Characters of a text that are looked at."""
@@ -97,11 +102,18 @@ def status_of(status: str, text: str) -> str:
     return f"{reply[1]}.0.0" if reply is not None else "5.0.0"
 
 
-def kind_of(status: str, text: str) -> BounceKind:
-    """Whether a copy of which it was said that it failed is a hard or a soft bounce."""
+class Judgement(NamedTuple):
+    """What a failure is: its kind, and whether it is the address that is to be given up."""
+
+    kind: BounceKind
+    of_address: bool
+
+
+def judge(status: str, text: str) -> Judgement:
+    """What a failure with this enhanced status code (as ``status_of`` gives it) and these words is."""
     telling = status
     if status.startswith("5.") and status.endswith(".0"):  # some other trouble of that kind: the words tell
         telling = next((code for pattern, code in _PATTERNS if pattern.search(text[:LONGEST])), status)
-    if telling.startswith("4") or telling in SOFT_CODES or telling.split(".")[1] in SOFT_SUBJECTS:
-        return BounceKind.SOFT
-    return BounceKind.HARD
+    if telling.startswith("4") or telling in SOFT_CODES:
+        return Judgement(BounceKind.SOFT, False)
+    return Judgement(BounceKind.HARD, telling.split(".")[1] in ADDRESS_SUBJECTS and telling not in SENDER_CODES)
