@@ -231,7 +231,7 @@ class Dkim(Section):
 def _bounce_address(value: str) -> str:
     local, at, domain = value.rpartition("@")
     own = local.replace(PLACE, "")
-    if not at or not is_host(domain) or not _DOT_ATOM.fullmatch(f"x{own}x"):
+    if not at or not is_host(domain) or not _DOT_ATOM.fullmatch(local.replace(PLACE, "x")):
         raise ValueError('must be an address such as "bounces+{token}@track.example.com"')
     if local.count(PLACE) != 1:
         raise ValueError('must hold {token} once before the @, as in "bounces+{token}@track.example.com"')
