@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -67,6 +69,8 @@ class Desk:
         self._clock = clock
         self._stirred = stirred
         self._patience = patience
+        # Always the same thread: it keeps its connection to the store, which then answers while others wait to write.
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="origins")
 
     async def take(self, submission: Submission, claimed: Sequence[Claimed]) -> str:
         """Take one mail that came back; answers with its id once it is on stable storage. Raises SmtpError where the
@@ -121,7 +125,8 @@ class Desk:
         deadline = loop.time() + self._patience
         while True:
             try:
-                found = await asyncio.to_thread(self._store.origin, str(copy.message), copy.recipient)
+                ask = partial(self._store.origin, str(copy.message), copy.recipient)
+                found = await loop.run_in_executor(self._asking, ask)
             except StoreError as error:
                 raise local_trouble(error.__cause__ or error) from error
             if found is not None:
