@@ -48,7 +48,7 @@ class Acceptance:
         it or is told no."""
         refuse_loops(submission.content)
         mail = mail_of(submission, self._settings, self._known, self._clock())
-        self._refuse_over_limit(len(mail.content))
+        refuse_over_limit(self._settings, self._seat, len(mail.content))
         in_hand = self._delivery.has_room(len(mail.content), mail.route)
         try:
             await self._spool.accept(mail, in_hand)
@@ -58,10 +58,11 @@ class Acceptance:
             self._delivery.take(self._spool, mail)
         return str(mail.id)
 
-    def _refuse_over_limit(self, size: int) -> None:
-        limit = self._settings.config.relay.limits.spool
-        if self._seat.spool + size > limit:
-            raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
+
+def refuse_over_limit(settings: Settings, seat: Seat, size: int) -> None:
+    """Raise SmtpError where a mail of this size has no place in the queue."""
+    if seat.spool + size > settings.config.relay.limits.spool:
+        raise SmtpError(452, "4.3.1", "The queue is full; please try again later")
 
 
 def refusal_by(error: SpoolError) -> SmtpError:
@@ -125,7 +126,17 @@ def refuse_loops(content: bytes) -> None:
 
 
 def trace_headers(submission: Submission, hostname: str, id: UUID, at: float) -> bytes:
-    """The lines that go on top: Received (RFC 5321 section 4.4), and Message-ID and Date where the mail has none."""
+    """The lines that go on top: Received, and Message-ID and Date where the mail has none."""
+    lines = []
+    if message.get(submission.content, "Message-ID") is None:
+        lines.append(f"Message-ID: <{id}@{hostname}>\r\n")
+    if message.get(submission.content, "Date") is None:
+        lines.append(f"Date: {formatdate(at)}\r\n")
+    return received(submission, hostname, id, at) + "".join(lines).encode("ascii", "replace")
+
+
+def received(submission: Submission, hostname: str, id: UUID, at: float) -> bytes:
+    """The header by which a mail tells that it went through here (RFC 5321 section 4.4)."""
     protocol = "UTF8SMTP" if submission.smtputf8 else "ESMTP" if submission.esmtp else "SMTP"
     if protocol != "SMTP":  # RFC 3848 has no words for a HELO by TLS
         protocol += ("S" if submission.tls else "") + ("A" if submission.user else "")
@@ -135,8 +146,4 @@ def trace_headers(submission: Submission, hostname: str, id: UUID, at: float) ->
         f"\tby {hostname} (Tracepost) with {protocol} id {id};",
         f"\t{formatdate(at)}",
     ]
-    if message.get(submission.content, "Message-ID") is None:
-        lines.append(f"Message-ID: <{id}@{hostname}>")
-    if message.get(submission.content, "Date") is None:
-        lines.append(f"Date: {formatdate(at)}")
     return "".join(line + "\r\n" for line in lines).encode("ascii", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, PrivateAttr, SecretStr, StrictStr, model_validator
 
+from relay.bounces.address import LONGEST_LOCAL_PART, LONGEST_TOKEN, PLACE
 from relay.certificates import CertificateError, tls_context
 from relay.dkim import DkimKeyError, read_key
 from relay.passwords import is_hash
@@ -55,6 +57,8 @@ def _signing_key(value: Any) -> Any:
 
 Host = Annotated[Text, AfterValidator(_host)]
 SigningKey = Annotated[Secret, AfterValidator(_signing_key)]
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+"""A local part that needs no quotes (RFC 5322 section 3.2.3)."""
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 
 
@@ -226,10 +230,14 @@ class Dkim(Section):
 
 def _bounce_address(value: str) -> str:
     local, at, domain = value.rpartition("@")
-    if not at or not is_host(domain) or " " in value:
+    own = local.replace(PLACE, "")
+    if not at or not is_host(domain) or not _DOT_ATOM.fullmatch(local.replace(PLACE, "x")):
         raise ValueError('must be an address such as "bounces+{token}@track.example.com"')
-    if local.count("{token}") != 1:
+    if local.count(PLACE) != 1:
         raise ValueError('must hold {token} once before the @, as in "bounces+{token}@track.example.com"')
+    room = LONGEST_LOCAL_PART - LONGEST_TOKEN
+    if len(own) > room:
+        raise ValueError(f"is too long: {{token}} leaves room for {room} characters before the @, here are {len(own)}")
     return value
 
 
@@ -338,6 +346,20 @@ def route_at_mail(config: Config, reverse_path: str, user: str | None) -> str | 
     """The route that is chosen at MAIL, before there is a From address: that of the first entry for the AUTH user or
     the reverse-path, None where there is none."""
     return next((each.route for each in config.senders if each.matches(reverse_path, user)), None)
+
+
+def bounce_addresses(config: Config) -> tuple[str, ...]:
+    """The forms of the reverse-paths that are ours."""
+    return tuple(each.bounces.address for each in config.senders if each.bounces is not None)
+
+
+def bounce_route(config: Config, form: str, sender: str) -> str | None:
+    """The route of a bounce that came to an address of this form, about a sender's mail: that of the first entry with
+    this form for the sender's address, else of the first with this form, since an entry for an AUTH user is not found
+    by an address. None where that entry has no smarthost of its own."""
+    entries = [each for each in config.senders if each.bounces is not None and each.bounces.address == form]
+    entry = next((each for each in entries if each.matches(sender, None)), next(iter(entries), None))
+    return entry.route if entry is not None and entry.smarthost is not None else None
 
 
 def opt_out_url(config: Config, sender: str) -> str | None:

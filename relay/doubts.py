@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from relay.config import Config
 from relay.reception.vendors import vendor_of
@@ -10,12 +11,35 @@ from tracker.config import Problem
 
 
 def doubts(config: Config) -> Iterator[Problem]:
-    """All that is worth a word."""
-    yield from _smarthosts(config)
+    """Everything of the kind."""
+    yield from _tracking_hosts(config)
     yield from _webhooks(config)
+    yield from _unreachable_bounces(config)
 
 
-def _smarthosts(config: Config) -> Iterator[Problem]:
+def _unreachable_bounces(config: Config) -> Iterator[Problem]:
+    """Bounce addresses to which no bounce can come, or that no copy would bear."""
+    outside = any(not _is_loopback(address.host) for address in config.relay.listen)
+    for index, sender in enumerate(config.senders):
+        path = ("senders", index, "bounces")
+        if sender.bounces is not None and not outside:
+            yield Problem(
+                path,
+                "warning: relay.listen is on this machine only, so bounces come in only where a mail server here hands"
+                " them on; docs/bounces.md shows how",
+            )
+        if sender.bounces is not None and config.relay.auth.passthrough:
+            yield Problem(path, "warning: with relay.auth.passthrough mail keeps the reverse-path of its client")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tracking_hosts(config: Config) -> Iterator[Problem]:
     """Smarthosts that track by themselves: every link would be wrapped twice."""
     hosts: list[tuple[tuple[str | int, ...], str]] = [(("relay", "smarthost", "host"), config.relay.smarthost.host)]
     for index, sender in enumerate(config.senders):

@@ -25,7 +25,7 @@ from tracker.disk import held, journal, outbox
 from tracker.disk.commits import connect, free_octets
 from tracker.disk.scrubbing import file_holds, scrub
 from tracker.errors import SpoolError, TracepostError
-from tracker.model import Fact, NoMailbox, OptedIn, OptedOut, new_id
+from tracker.model import Fact, NoMailbox, OptedIn, OptedOut, Unwanted, new_id
 from tracker.reading.people import Forgotten
 from tracker.redaction import Redactor, octets_hold
 from tracker.store.base import Store
@@ -138,7 +138,7 @@ def _from_outbox(path: Path, store: Store, redactor: Redactor, always: bool) -> 
             fact = codec.decode(octets)
         except ValueError:  # whoever tells the store gives it up too
             return octets
-        if isinstance(fact, OptedOut | OptedIn | NoMailbox):
+        if isinstance(fact, OptedOut | OptedIn | NoMailbox | Unwanted):
             if not redactor.is_it(fact.address):
                 return octets
             said.append(fact)

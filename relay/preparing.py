@@ -12,6 +12,7 @@ from functools import cached_property
 
 import structlog
 
+from relay.bounces.address import Returning, fill
 from relay.dispatch.dsn import shortened
 from relay.dispatch.envelope import Copy, Sign, Target
 from relay.dispatch.mail import Mail
@@ -60,12 +61,22 @@ class PreparedMail:
     def apart(self) -> bool:
         """Whether each recipient gets a copy of its own."""
         decided = self._plan
-        if decided is None or not decided.differs or decided.profile.shared:
+        if decided is None or decided.profile.shared:
             return False
-        return decided.profile.attributed or decided.personal
+        return self._returning or (decided.differs and (decided.profile.attributed or decided.personal))
+
+    @property
+    def _returning(self) -> bool:
+        """Whether each copy has a reverse-path of its own; the null one stays, since nobody is to hear of such mail."""
+        profile = self._plan.profile if self._plan is not None else None
+        return (
+            profile is not None and profile.bounces is not None and not profile.shared and self._mail.reverse_path != ""
+        )
 
     def alike(self, targets: Sequence[Target]) -> bool:
-        """Whether all of them get the same octets."""
+        """Whether all of them get the same octets, from the reverse-path that the mail came with."""
+        if self._returning:
+            return False
         return len(targets) < 2 or (not self.apart and len({self._untracked(each) for each in targets}) == 1)
 
     def suppressed(self, targets: Sequence[Target]) -> Mapping[int, str]:
@@ -89,16 +100,26 @@ class PreparedMail:
         mail, decided = self._mail, self._plan
         if decided is None:
             content = mail.trace + mail.content
-            return Copy(mail.reverse_path, targets, content, mail.options, original=shortened(content))
+            # What another host wrote, which has a trace, goes whole or not at all.
+            original = None if mail.trace else shortened(content)
+            return Copy(mail.reverse_path, targets, content, mail.options, original=original)
+        mail_from = self._reverse_path(targets)
         untouched = mail.trace + decided.mail
         untracked = any(self._untracked(each) for each in targets)
         if untracked:
             decided = self._plain
         if not decided.differs:
-            return Copy(mail.reverse_path, targets, mail.trace + decided.mail, mail.options, sign=self._sign)
+            return Copy(mail_from, targets, mail.trace + decided.mail, mail.options, sign=self._sign)
         reader = Reader(targets[0].ordinal, targets[0].address) if self.apart else None
         content = decided.copy_for(reader, mail.id, self._keyring, plain=untracked)
-        return Copy(mail.reverse_path, targets, mail.trace + content, mail.options, untouched, self._sign)
+        return Copy(mail_from, targets, mail.trace + content, mail.options, untouched, self._sign)
+
+    def _reverse_path(self, targets: Sequence[Target]) -> str:
+        """Whom a host tells what became of this copy: us, where the sender wants it so, else the sender."""
+        profile = self._plan.profile if self._plan is not None else None
+        if profile is None or profile.bounces is None or not self._returning:
+            return self._mail.reverse_path
+        return fill(profile.bounces, Returning(self._mail.id, targets[0].ordinal), self._keyring, profile.key)
 
     def _untracked(self, target: Target) -> bool:
         decided = self._plan
@@ -162,5 +183,6 @@ def accepted(mail: Mail, decided: Plan) -> Accepted:
         pixel=decided.scan is not None and decided.scan.pixels,
         recipients=tuple(Recipient(each.ordinal, each.address) for each in mail.recipients),
         links=decided.links,
+        reverse_path=mail.reverse_path,
         attributed=profile.attributed and (not profile.shared or len(mail.recipients) == 1),
     )

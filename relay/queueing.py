@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from relay.dispatch import rows
@@ -233,7 +233,11 @@ def as_text(queued: Queued) -> str:
         f"Accepted    {_time(mail.accepted_at)}",
         f"Next try    {next_try}",
         *([f"Smarthost   of {mail.route}"] if mail.route else []),
-        *([] if mail.profile else ["What        a notification of our own"]),
+        *(
+            []
+            if mail.profile
+            else [f"What        {'a mail that came back' if mail.trace else 'a notification of our own'}"]
+        ),
         "",
     ]
     for each in mail.recipients:
@@ -257,12 +261,14 @@ def known_id(text: str) -> str:
 
 
 class SpoolCollector(Collector):
-    """The queue's figures for Prometheus, read from the spool files when asked."""
+    """The queue's figures for Prometheus, read from the spool files when asked. ``dropped`` tells how many
+    notifications came to an end undelivered."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, dropped: Callable[[], int] = lambda: 0) -> None:
         self._data_dir = data_dir
+        self._dropped = dropped
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
         """The figures of all files together; what cannot be read now is left out."""
         messages, octets, recipients, oldest, failing, facts = 0, 0, 0, None, 0, 0
         for path in files(self._data_dir):
@@ -283,4 +289,6 @@ class SpoolCollector(Collector):
         yield GaugeMetricFamily("queue_octets", "Octets of mail in the queue", value=octets)
         yield GaugeMetricFamily("queue_oldest_seconds", "Age of the oldest mail in the queue", value=age)
         yield GaugeMetricFamily("queue_facts", "Records that the store is yet to be told", value=facts)
+        about = "Notifications and bounces that could not be given to the sender and were dropped"
+        yield CounterMetricFamily("notifications_dropped", about, value=self._dropped())
         yield GaugeMetricFamily("smarthosts_failing", "Smarthosts that are left alone, by worker", value=failing)

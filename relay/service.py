@@ -90,7 +90,7 @@ class Service:
         store = store_of(self._config)
         sample = sample_command(self._config.relay.listen[0])
         try:
-            await Web(settings, store, self._readiness, sample, self._reread).run(life, sockets)
+            await Web(settings, store, self._readiness, sample, self._reread, self._dropped).run(life, sockets)
         finally:
             store.close()
 
@@ -102,6 +102,9 @@ class Service:
 
     def _readiness(self) -> dict[str, bool]:
         return {} if self._only == "tracker" else {"smtp": self._board.listening}
+
+    def _dropped(self) -> int:
+        return self._board.dropped
 
     def _reread(self) -> Config:
         config = self._reread_file()

@@ -12,7 +12,6 @@ from tracker.config import Problem, Section
 NOT_BUILT = (
     "tracker.workers",
     "tracker.store",
-    "senders.*.bounces",
 )
 """Keys that take no value but their default; ``*`` is every item of a list."""
 

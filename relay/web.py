@@ -47,16 +47,23 @@ class _WebServer(uvicorn.Server):
 
 class Web:
     """The public routes and those for readers. ``reread`` reads the configuration again; it raises ConfigError, which
-    leaves everything as it is."""
+    leaves everything as it is. ``dropped`` tells how many notifications the relay could not deliver."""
 
     def __init__(
-        self, settings: Settings, store: Store, readiness: Readiness, sample: str, reread: Callable[[], Config]
+        self,
+        settings: Settings,
+        store: Store,
+        readiness: Readiness,
+        sample: str,
+        reread: Callable[[], Config],
+        dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._store = store
         self._readiness = readiness
         self._sample = sample
         self._reread = reread
+        self._dropped = dropped
 
     async def run(self, life: Life, sockets: Sequence[socket.socket]) -> None:
         """Serve until told to stop, on one socket, or on two of which the second is for ``admin_listen``."""
@@ -70,7 +77,7 @@ class Web:
         async with AsyncExitStack() as stack:
             recorder = Recorder(self._store)
             data_dir = self._settings.config.data_dir
-            recorder.registry.register(SpoolCollector(data_dir))
+            recorder.registry.register(SpoolCollector(data_dir, self._dropped))
             recorder.registry.register(WebhooksCollector(self._store.ledger(), self._endpoints, time.time))
             journals = Journals(data_dir, self._store, recorder)
             await journals.start()

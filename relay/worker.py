@@ -13,6 +13,8 @@ from pathlib import Path
 import structlog
 
 from relay.acceptance import Acceptance
+from relay.bounces.desk import Desk, finder
+from relay.bounces.door import BounceDoor, Find
 from relay.config import Config, SmarthostConfig
 from relay.dispatch.delivery import Delivery
 from relay.dispatch.errand import Retry
@@ -51,6 +53,7 @@ class Worker:
         self._seat = seat
         self._reread = reread
         self._lanes = Lanes(self._connect, seat.board.workers, seat.number, time.time)
+        self._store = store
         self._recording = Recording(store)
         self._known = Known(store)
         retry = Retry(config.retry.first, config.retry.longest, config.retry.give_up_after)
@@ -62,6 +65,7 @@ class Worker:
             partial(prepare, settings=settings, known=self._known),
             time.time,
             self._recording.stir,
+            seat.add_dropped,
         )
         self._adopted: list[Spool] = []
         self._damaged: set[Path] = set()
@@ -74,7 +78,11 @@ class Worker:
             raise SpoolError(f"{self._settings.config.data_dir}: no spool file can be had")
         await self._learn()
         config = self._settings.config.relay
-        door = SmtpServer(config, self._settings.hostname, self._counterpart(spool), self._seat)
+        find = finder(self._settings)
+        counterpart = self._counterpart(spool, find)
+        door = SmtpServer(
+            config, self._settings.hostname, counterpart, self._seat, lambda address: find(address) is not None
+        )
         self._recording.start([spool])
         self._delivery.start([spool])
         await door.start(sockets)
@@ -103,13 +111,16 @@ class Worker:
             log.error("the store is away; nobody is known to have opted out", cause=repr(error.__cause__))
         self._known.start()
 
-    def _counterpart(self, spool: Spool) -> Callable[[], Counterpart]:
-        """What stands behind each session."""
+    def _counterpart(self, spool: Spool, find: Find) -> Callable[[], Counterpart]:
+        """What stands behind each session: the queue or the smarthost, and before it whoever takes bounces."""
+        about = (self._settings, spool, self._delivery)
+        inner: Callable[[], Counterpart]
         if self._settings.config.relay.delivery == "proxy":
-            return partial(Proxy, self._settings, spool, self._delivery, self._known, time.time)
-        return partial(
-            Queueing, Acceptance(self._settings, spool, self._delivery, self._seat, self._known, time.time).accept
-        )
+            inner = partial(Proxy, *about, self._known, time.time)
+        else:
+            inner = partial(Queueing, Acceptance(*about, self._seat, self._known, time.time).accept)
+        desk = Desk(*about, self._seat, self._store, time.time, self._recording.stir)
+        return lambda: BounceDoor(inner(), find, desk.take)
 
     @property
     def _routes(self) -> list[str]:

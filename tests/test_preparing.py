@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from relay.bounces.address import Returning, find
 from relay.config import SenderConfig
 from relay.dispatch.envelope import Target
 from relay.dispatch.mail import Mail, Rcpt
@@ -23,6 +24,7 @@ HEAD = b"From: news@example.com\r\nContent-Type: text/html\r\n\r\n"
 PLAIN = HEAD + b"<a href='http://x.test/1'>x</a>\r\n"
 OPT_OUT = HEAD + b"<a href='http://x.test/1'>x</a><a href='http://x.test/out' data-track=opt-out>y</a>\r\n"
 MIRROR = HEAD + b"<a href='http://x.test/web' data-track=mirror>y</a>\r\n"
+MESSAGE = new_id()
 TARGETS = [Target(number, f"person{number}@example.net") for number in range(1, 251)]
 
 
@@ -39,14 +41,14 @@ class Nobody:
         return ()
 
 
-def prepared(content=PLAIN, attribution="none", shared=False, **more):
+def prepared(content=PLAIN, attribution="none", shared=False, reverse_path="news@example.com", ring=KEYRING, **more):
     senders = [SenderConfig(match="*@example.com", tracking_url="https://t.test", attribution=attribution, **more)]
     headers = Headers(message.select(content, SPEAKING_HEADERS))
-    profile = profile_for(senders, "news@example.com", None, headers, "http://public.test", KEYRING.ids[0])
+    profile = profile_for(senders, reverse_path, None, headers, "http://public.test", KEYRING.ids[0])
     profile = dataclasses.replace(profile, shared=shared)
     people = tuple(Rcpt(each.ordinal, each.address) for each in TARGETS)
-    mail = Mail(new_id(), "", "news@example.com", {}, people, freeze(profile), b"", content, 0.0)
-    return PreparedMail(mail, plan(content, profile, KEYRING), KEYRING, Nobody())
+    mail = Mail(MESSAGE, "", reverse_path, {}, people, freeze(profile), b"", content, 0.0)
+    return PreparedMail(mail, plan(content, profile, ring), ring, Nobody())
 
 
 def readers(copy):
@@ -123,3 +125,53 @@ def test_a_copy_that_must_be_shared_leaves_alone_what_is_one_recipients_own():
         assert b"http://x.test/out" in mail.copy(batches[0]).content
         assert readers(mail.copy(batches[0])) == {None}
         assert not mail.accepted.attributed
+
+
+FORM = "bounces+{token}@bounces.test"
+BOUNCES = {"bounces": {"address": FORM}}
+TEXT = b"From: news@example.com\r\n\r\nhello\r\n"
+
+
+@pytest.mark.parametrize("content", [PLAIN, TEXT, HEAD.replace(b"text/html", b"multipart/signed") + b"x"])
+@pytest.mark.parametrize("attribution", ["recipient", "none"])
+def test_with_bounces_each_copy_comes_from_an_address_that_names_it(content, attribution):
+    mail = prepared(content, attribution, **BOUNCES)
+    batches = mail.batches(TARGETS)
+    assert [len(batch) for batch in batches] == [1] * 250
+    for number, batch in enumerate(batches, 1):
+        copy = mail.copy(batch)
+        assert find(copy.mail_from, [FORM], KEYRING) == (Returning(MESSAGE, number), FORM)
+        assert copy == mail.copy(batch)
+    assert mail.accepted.reverse_path == "news@example.com"
+    assert not mail.alike(TARGETS[:1])
+    if attribution == "none":
+        assert readers(copy) <= {None}
+
+
+def test_after_a_rotation_a_retry_comes_from_the_same_address():
+    before = prepared(**BOUNCES).copy(TARGETS[:1])
+    after = prepared(ring=Keyring([b"n" * KEY_BYTES, bytes(KEY_BYTES)]), **BOUNCES).copy(TARGETS[:1])
+    assert (after.mail_from, after.content) == (before.mail_from, before.content)
+
+
+def test_mail_of_which_nobody_is_to_hear_stays_so():
+    mail = prepared(reverse_path="", **BOUNCES)
+    assert [len(batch) for batch in mail.batches(TARGETS)] == [100, 100, 50]
+    assert {mail.copy(batch).mail_from for batch in mail.batches(TARGETS)} == {""}
+    assert mail.alike(TARGETS)
+
+
+def test_a_copy_that_must_be_shared_keeps_its_reverse_path():
+    mail = prepared(shared=True, **BOUNCES)
+    assert {mail.copy(batch).mail_from for batch in mail.batches(TARGETS)} == {"news@example.com"}
+
+
+def test_without_bounces_every_copy_keeps_its_reverse_path():
+    assert prepared().copy(TARGETS[:1]).mail_from == "news@example.com"
+
+
+def test_a_mail_that_came_back_goes_on_whole_or_not_at_all():
+    content = b'Content-Type: multipart/report;\r\n\tboundary="0.0"\r\n\r\n' + b"\r\n--0.0\r\n" * 3 + b"--0.0--\r\n"
+    mail = Mail(MESSAGE, "", "", {}, (Rcpt(1, "app@example.com"),), "", b"Received: x\r\n", content, 0.0)
+    copy = PreparedMail(mail, None, KEYRING, Nobody()).copy(TARGETS[:1])
+    assert (copy.mail_from, copy.content, copy.original) == ("", b"Received: x\r\n" + content, None)

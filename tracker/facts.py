@@ -13,15 +13,30 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from tracker.model import Accepted, Fact, Hit, MirrorPage, NoMailbox, OptedIn, OptedOut, Outcome
+from tracker.model import (
+    Accepted,
+    Complained,
+    Fact,
+    Hit,
+    MirrorPage,
+    NoMailbox,
+    OptedIn,
+    OptedOut,
+    Outcome,
+    Returned,
+    Unwanted,
+)
 
 _LETTERS: dict[type[Fact], bytes] = {
     Accepted: b"a",
     Outcome: b"o",
+    Returned: b"r",
+    Complained: b"c",
     Hit: b"h",
     OptedOut: b"u",
     OptedIn: b"i",
     NoMailbox: b"n",
+    Unwanted: b"w",
 }
 _PAGE = b"p"
 _ABOUT_PAGE = struct.Struct(">16sd")

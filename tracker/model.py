@@ -88,7 +88,8 @@ class Recipient:
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A message that was accepted: one SMTP transaction. ``accepted_at`` in seconds since the epoch; ``attributed`` is
-    False where the sender wants no hit tied to a recipient."""
+    False where the sender wants no hit tied to a recipient; ``reverse_path`` is that of the client, empty for the null
+    one, None where it is not known."""
 
     id: UUID
     message_id: str
@@ -104,6 +105,7 @@ class Accepted:
     recipients: tuple[Recipient, ...]
     links: tuple[Link, ...]
     attributed: bool = True
+    reverse_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,53 @@ class Outcome:
     status: Status
     at: float
     reply: str
+
+
+class BounceKind(StrEnum):
+    """What a mail that came back says of a copy that the smarthost had taken: refused for good, given up or refused
+    for now, or that it still waits."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    DELAYED = "delayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A copy that the smarthost had taken came back. ``status`` is the enhanced status code (RFC 3463), ``reply`` the
+    words of the host that said so, one line. A bounce said again changes nothing."""
+
+    message: UUID
+    recipient: int
+    at: float
+    kind: BounceKind
+    status: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complained:
+    """The reader of a copy called it spam. ``kind`` is the feedback type (RFC 5965), ``reply`` who reported it. Said
+    again it changes nothing."""
+
+    message: UUID
+    recipient: int
+    at: float
+    kind: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A sender is to send no more marketing mail to an address, since mail to it came back for good, or its reader
+    complained; ``reason`` says which."""
+
+    message: UUID
+    recipient: int
+    sender: str
+    address: str
+    at: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +270,4 @@ class MirrorPage:
     content: bytes
 
 
-Fact = Accepted | Outcome | Hit | OptedOut | OptedIn | NoMailbox | MirrorPage
+Fact = Accepted | Outcome | Returned | Complained | Hit | OptedOut | OptedIn | NoMailbox | Unwanted | MirrorPage

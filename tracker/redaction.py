@@ -21,7 +21,7 @@ LONGEST_NEEDLE = 4096
 REDACTED = "forgotten"
 """What stands in an address's place."""
 
-EXACT = ("address", "sender")
+EXACT = ("address", "sender", "reverse_path")
 """Fields that hold one address and nothing else."""
 
 _LIKE = re.compile(r"[^\s\"'<>()\[\],;:\\/?&=#@%]+(?:@|%(?:25)*40)[\w-]+(?:(?:\.|%2E)[\w-]+)+", re.IGNORECASE)

@@ -38,7 +38,8 @@ class _Load:
 
 class Delivery:
     """Sends what is in the spool. ``lanes`` are the ways to the smarthosts; the first is the usual one, for every
-    route that no other lane names. ``stirred`` is called when there is something new for the store."""
+    route that no other lane names. ``stirred`` is called when there is something new for the store, ``dropped`` with
+    how many notifications came to an end undelivered."""
 
     def __init__(
         self,
@@ -48,11 +49,12 @@ class Delivery:
         prepare: Prepare,
         clock: Clock,
         stirred: Callable[[], None] = lambda: None,
+        dropped: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._lanes = lanes
         self._clock = clock
         self._retry = retry
-        self._office = Office(hostname, retry, prepare, clock, self._spawn, stirred, self._note)
+        self._office = Office(hostname, retry, prepare, clock, self._spawn, stirred, self._note, dropped)
         self._spools: list[Spool] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pump: asyncio.Task[None] | None = None

@@ -82,7 +82,8 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Office:
     """What all errands share. ``stirred`` is called when there is something new for the store, ``noted`` with a lane
-    whose host has fallen ill or is well again."""
+    whose host has fallen ill or is well again, ``dropped`` with a number of recipients whom a mail that nobody is told
+    of has not reached: notifications of ours, and what came back to a sender who cannot be reached."""
 
     hostname: str
     retry: Retry
@@ -91,6 +92,7 @@ class Office:
     spawn: Spawn
     stirred: Callable[[], None]
     noted: Callable[[Lane], None]
+    dropped: Callable[[int], None] = lambda count: None
 
 
 class Errand:
@@ -225,7 +227,16 @@ class Errand:
             for verdict, outcome in zip(verdicts, settled, strict=True)
         ]
         facts += denied(self.mail.id, verdicts, now)
+        if not self.mail.profile:
+            self._drop([each for each in verdicts if final(each) and not each.sent])
         await self._note(settled, facts if self.mail.profile else [], alone and not self._tell)
+
+    def _drop(self, verdicts: Sequence[Verdict]) -> None:
+        """Say that a notification ends here: of those nobody is notified (RFC 5321 section 6.1)."""
+        if verdicts:
+            codes = sorted({f"{each.code} {each.enhanced}" for each in verdicts})
+            log.warning("a notification cannot be delivered and is dropped", id=str(self.mail.id), codes=codes)
+            self._office.dropped(len(verdicts))
 
     async def _note(self, settled: Sequence[Settled], facts: Sequence[Fact], release: bool) -> None:
         """Write down where recipients stand, once the store has surely heard of the mail itself."""

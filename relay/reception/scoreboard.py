@@ -19,7 +19,7 @@ WINDOW = 600.0
 """Seconds of a window; it begins with the first failure."""
 
 # A seat is an array of 64-bit words: figures, then rows of connection counters, then a table of failed logins.
-_CONNECTIONS, _MEMORY, _SPOOL, _LISTENING, _FIGURES = 0, 1, 2, 3, 8
+_CONNECTIONS, _MEMORY, _SPOOL, _LISTENING, _DROPPED, _FIGURES = 0, 1, 2, 3, 4, 8
 # Addresses share a counter by chance; that one shares all its four with others that matter does not happen.
 _ROWS, _COLUMNS = 4, 4096
 # A set holds what hashes to it; where it is full, the one with the fewest failures is forgotten.
@@ -53,9 +53,11 @@ class Scoreboard:
         return Seat(self, number)
 
     def clear(self, number: int) -> None:
-        """Forget what a worker held that has died. The failed logins that it saw stay."""
+        """Forget what a worker held that has died. The failed logins that it saw stay, and so does what it counted."""
         start = number * _SEAT
+        dropped = self.words[start + _DROPPED]
         self.words[start : start + _TABLE] = memoryview(bytes(_TABLE * 8)).cast("q")
+        self.words[start + _DROPPED] = dropped
 
     @property
     def connections(self) -> int:
@@ -71,6 +73,11 @@ class Scoreboard:
     def spool(self) -> int:
         """Octets of mail that waits on disk."""
         return self._total(_SPOOL)
+
+    @property
+    def dropped(self) -> int:
+        """Notifications that came to an end undelivered, since the service was started."""
+        return self._total(_DROPPED)
 
     @property
     def listening(self) -> bool:
@@ -148,6 +155,10 @@ class Seat:
     def set_spool(self, octets: int) -> None:
         """So many octets wait on disk in this worker's spool."""
         self.board.words[self._start + _SPOOL] = octets
+
+    def add_dropped(self, count: int) -> None:
+        """So many more notifications came to an end undelivered."""
+        self.board.words[self._start + _DROPPED] += count
 
     @property
     def spool(self) -> int:

@@ -47,7 +47,8 @@ class Profile:
     ``saved`` are the types that the store knows and ``link_rules`` those of the configuration, as (URL or glob, type)
     pairs; ``url_params`` stand in the order of the configuration. ``honored``: headers of other services are read, and
     taken out but for those of the service that ``keeps`` names, to whom the mail goes. ``longest_address`` is the
-    length of the recipients' longest address, percent-encoded; 0: unknown.
+    length of the recipients' longest address, percent-encoded; 0: unknown. ``bounces`` is the form of each copy's own
+    reverse-path, None where the mail keeps the one that it came with.
     """
 
     sender: str
@@ -76,6 +77,7 @@ class Profile:
     signed_mail: str = "skip"
     dkim: bool = False
     mirror_page: bool = False
+    bounces: str | None = None
     notes: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -147,6 +149,7 @@ def _with_settings(
         signed_mail=settings.signed_mail,
         dkim=settings.dkim is not None,
         mirror_page=settings.mirror_page,
+        bounces=settings.bounces.address if settings.bounces is not None else None,
         honored=settings.honor_vendor_headers,
         attributed=settings.attribution == "recipient",
     )

@@ -24,6 +24,9 @@ log = structlog.get_logger()
 LONGEST_COMMAND = 4096
 """Octets of a command line but AUTH; RFC 5321 asks for 512, extensions for up to some 1,500."""
 
+MOST_RETURNING = 5
+"""Bounce addresses of one mail: a bounce has one, and anyone may write to it."""
+
 
 class Session(Handshake):
     """One client's dialogue."""
@@ -88,6 +91,7 @@ class Session(Handshake):
         self._mail_options: dict[str, str | None] = {}
         self._rcpt_tos: list[str] = []
         self._rcpt_options: list[dict[str, str | None]] = []
+        self._returning = 0
         self._deadline = None
 
     async def _reset(self) -> None:
@@ -143,15 +147,19 @@ class Session(Handshake):
         if self._mail_from is None:
             raise SmtpError(503, "5.5.1", "Say MAIL first")
         path = dialogue.forward_path(argument)
-        if not self.trusted:
+        returning = self.server.returns(path.address)
+        if not (returning or self.trusted):
             raise SmtpError(530, "5.7.0", "Authentication is required to send mail here")
         if not path.address.isascii() and "SMTPUTF8" not in self._mail_options:
             raise SmtpError(553, "5.6.7", "This address needs SMTPUTF8")
         if len(self._rcpt_tos) >= self.server.config.max_recipients:
             raise SmtpError(452, "4.5.3", "Too many recipients; send the others in another mail")
+        if returning and self._returning >= MOST_RETURNING:
+            raise SmtpError(452, "4.5.3", "Too many bounce addresses; send to the others in another mail")
         reply = consent(await self.counterpart.recipient(path))
         self._rcpt_tos.append(path.address)
         self._rcpt_options.append(dict(path.parameters))
+        self._returning += returning
         self._progress = True
         return reply
 
@@ -221,14 +229,14 @@ class Session(Handshake):
         return normalize_newlines(content)
 
     def _check_authors(self, content: bytes) -> None:
-        if self.account is None or not self.account.senders:
-            return
+        if self.account is None or not self.account.senders or self._returning == len(self._rcpt_tos):
+            return  # what comes back is written by whoever returns it
         for address in authors(content):
             if not self.account.may_use(address):
                 raise SmtpError(550, "5.7.1", f"You may not send mail from {address or 'what its From says'}")
 
     def _client(self) -> Client:
-        return Client(self.peer, self.account.name if self.account else None, self.tls, self._helo or "")
+        return Client(self.peer, self.account.name if self.account else None, self.tls, self._helo or "", self.trusted)
 
     def _submission(self, content: bytes) -> Submission:
         return Submission(

@@ -28,15 +28,23 @@ _DRAIN_SECONDS = 30.0
 
 class SmtpServer:
     """Takes SMTP clients; ``counterpart`` is made for each session and takes its mails, such as
-    ``partial(Queueing, accept)``. ``seat`` is where this process counts, so that limits hold for all of them."""
+    ``partial(Queueing, accept)``. ``seat`` is where this process counts, so that limits hold for all of them.
+    ``returns`` says of an address whether it is a bounce address of ours, to which anyone may write; it raises
+    SmtpError for a forged one."""
 
     def __init__(
-        self, config: RelayConfig, hostname: str, counterpart: Callable[[], Counterpart], seat: Seat | None = None
+        self,
+        config: RelayConfig,
+        hostname: str,
+        counterpart: Callable[[], Counterpart],
+        seat: Seat | None = None,
+        returns: Callable[[str], bool] = lambda address: False,
     ) -> None:
         """Raises CertificateError where the certificate or its key cannot be used."""
         self.config = config
         self.hostname = hostname
         self.counterpart = counterpart
+        self.returns = returns
         self.seat = seat or Scoreboard(1).seat(0)
         self.users = Users(config.auth.users)
         self.tls = _tls_of(config)

@@ -12,12 +12,14 @@ from relay.reception.replies import SmtpError
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who is at the door: address, authenticated name, whether by TLS, and the name in its EHLO."""
+    """Who is at the door: address, authenticated name, whether by TLS, the name in its EHLO, and whether it may send
+    to anyone."""
 
     peer: str
     user: str | None
     tls: bool
     helo: str
+    trusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,44 @@ def test_other_smarthosts_are_worth_no_word(tmp_path: Path) -> None:
     told: list[str] = []
     load_config(file, {}, None, doubts, told.append)
     assert told == []
+
+
+FORM = "bounces+{token}@b.test"
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        (["127.0.0.1:25"], True),
+        (["[::1]:25", "localhost:25"], True),
+        (["127.0.0.1:25", "192.0.2.4:25"], False),
+        (["0.0.0.0:25"], False),
+        (["[::]:25"], False),
+    ],
+)
+def test_a_bounce_address_that_nobody_outside_can_reach_is_worth_a_word(tmp_path: Path, listen, said) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"relay:\n  listen: {json.dumps(listen)}\n  smarthost: {{host: smtp.example.com}}\n"
+        f"senders:\n- match: a\n- match: b\n  bounces: {{address: '{FORM}'}}\n"
+    )
+    told: list[str] = []
+    load_config(file, {}, None, doubts, told.append)
+    assert [each.partition(": warning: relay.listen is on this machine only")[0] for each in told] == (
+        [f"{file}:7: senders[1].bounces"] if said else []
+    )
+
+
+def test_a_bounce_address_that_no_mail_would_bear_is_worth_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "relay: {listen: ['0.0.0.0:25'], smarthost: {host: a.test}, delivery: proxy, auth: {passthrough: true}}\n"
+        f"senders: [{{match: a, bounces: {{address: '{FORM}'}}}}]\n"
+    )
+    told: list[str] = []
+    load_config(file, {}, None, doubts, told.append)
+    assert len(told) == 1
+    assert "with relay.auth.passthrough mail keeps the reverse-path" in told[0]
 
 
 def test_a_parameter_that_could_never_be_filled_in_is_an_error(problems: Problems, load: Load) -> None:

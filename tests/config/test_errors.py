@@ -159,6 +159,21 @@ def test_yaml_1_1_traps_are_text(load: Load) -> None:
         ("tracker: {api_keys: [abc, abc]}", "tracker.api_keys[1]: is given twice"),
         ("tracker: {admin_listen: '127.0.0.1:8025'}", "tracker.admin_listen: must not be the same as tracker.listen"),
         ("senders: [{match: a, bounces: {address: a@b.test}}]", "senders[0].bounces.address: must hold {token} once"),
+        (
+            "senders: [{match: a, bounces: {address: 'a{token}+{token}@b.test'}}]",
+            "bounces.address: must hold {token} once",
+        ),
+        ("senders: [{match: a, bounces: {address: '{token}@b c'}}]", "senders[0].bounces.address: must be an address"),
+        ("senders: [{match: a, bounces: {address: 'ä{token}@b.test'}}]", "bounces.address: must be an address such as"),
+        (
+            "senders: [{match: a, bounces: {address: 'a b{token}@b.test'}}]",
+            "bounces.address: must be an address such as",
+        ),
+        ("senders: [{match: a, bounces: {address: '.{token}@b.test'}}]", "bounces.address: must be an address such as"),
+        (
+            "senders: [{match: a, bounces: {address: 'returned-mail.for+{token}@b.test'}}]",
+            "bounces.address: is too long: {token} leaves room for 17 characters before the @, here are 18",
+        ),
         ("senders: [{match: a, signed_mail: resign}]", "senders[0].signed_mail: resign needs dkim"),
         (
             "senders: [{match: a, dkim: {domain: a.test, selector: s, key_file: none.pem}}]",

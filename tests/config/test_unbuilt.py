@@ -11,7 +11,6 @@ VALUES = {
     "tracker.workers": "0",
     "tracker.store": "postgresql://u@h/d",
     "senders.*.opt_out_url": "https://a.test/?b=c",
-    "senders.*.bounces": "{address: 'b+{token}@a.test'}",
 }
 
 

@@ -141,9 +141,10 @@ def tracepost(
     relay: str = "",
     tracker: str = "",
     public_url: str = "http://track.test",
+    smtp_port: int | None = None,
 ) -> Iterator[Tracepost]:
     """The service with this configuration, up and ready, stopped at the end."""
-    smtp, http = free_port(), free_port()
+    smtp, http = smtp_port or free_port(), free_port()
     text = CONFIG.format(
         folder=folder,
         smtp=smtp,

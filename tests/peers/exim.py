@@ -40,7 +40,7 @@ begin acl
 rcpt:
 {refusals}  accept hosts = 127.0.0.1
 begin routers
-onwards:
+{routers}onwards:
   driver = manualroute
   route_list = * 127.0.0.1 byname
   self = send
@@ -97,8 +97,9 @@ class Exim:
 
 
 @contextlib.contextmanager
-def exim(relay_port: int, terms: Terms) -> Iterator[Exim]:
-    """An Exim that hands everything on to this port of loopback, stopped at the end."""
+def exim(relay_port: int, terms: Terms, routers: str = "") -> Iterator[Exim]:
+    """An Exim that hands everything on to this port of loopback, but for what ``routers`` before that say; stopped at
+    the end."""
     with open_folder("exim") as folder:
         instance = Exim(folder, free_port(), free_port())
         for name in ("spool", "log"):
@@ -113,6 +114,7 @@ def exim(relay_port: int, terms: Terms) -> Iterator[Exim]:
                 tls_port=instance.tls_port,
                 relay_port=relay_port,
                 terms=terms,
+                routers=routers,
                 refusals="".join(refusal(address, reply) for address, reply in terms.refuse.items()),
             )
         )

@@ -264,6 +264,10 @@ class Store(Lists, HitLog, Numbers, Protocol):
         """Events in the order of recording, which never changes: what comes later stands later. ``recipient`` is the
         ordinal of one of ``message``'s recipients."""
 
+    def origin(self, message: str, recipient: int) -> Row | None:
+        """Where a message came from: ``sender``, ``reverse_path`` (empty for the null one, None where it is no longer
+        known), and the ``address`` of that recipient, None likewise; None where the message is not known."""
+
     def page(self, message: str, recipient: int | None) -> Row | None:
         """A message's mirror page: ``at``, ``content``, and the ``sender`` and ``address`` of that recipient as far as
         they are known; None where none is kept."""

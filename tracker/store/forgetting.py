@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from tracker.model import Accepted, Fact, NoMailbox, OptedIn, OptedOut
+from tracker.model import Accepted, Fact, NoMailbox, OptedIn, OptedOut, Unwanted
 from tracker.redaction import EXACT, REDACTED, Redactor, addresses_in
 from tracker.store import suppressions, timeline
 
 _IDS = ("message", "id")
-_Said = OptedOut | OptedIn | NoMailbox
+_Said = OptedOut | OptedIn | NoMailbox | Unwanted
 _CANDIDATE = "{0} GLOB '*[@%&\\]*'"
 
 
@@ -62,7 +62,8 @@ def erase(db: sqlite3.Connection, redactor: Redactor, limit: int) -> int:
         )
         if db.execute("SELECT count(*) FROM recipients WHERE message = ?", [message]).fetchone() == (1,):
             # What was written to one person alone tells of that person.
-            db.execute("UPDATE messages SET subject = '', metadata = '{}' WHERE id = ?", [message])
+            forgotten = "subject = '', metadata = '{}', reverse_path = NULL"  # an app may write the recipient into it
+            db.execute(f"UPDATE messages SET {forgotten} WHERE id = ?", [message])  # noqa: S608
             db.execute("UPDATE links SET url = page WHERE message = ?", [message])
             db.execute("DELETE FROM pages WHERE message = ?", [message])
     return len(found)
@@ -111,7 +112,7 @@ def without(fact: Fact, redactor: Redactor) -> Fact:
     if found is fact or not isinstance(found, Accepted) or not alone:
         return found
     links = tuple(replace(link, url=link.url.partition("#")[0].partition("?")[0]) for link in found.links)
-    return replace(found, subject="", metadata={}, links=links)
+    return replace(found, subject="", metadata={}, links=links, reverse_path=None)
 
 
 def _veiled(db: sqlite3.Connection, fact: Fact) -> Fact:
@@ -151,6 +152,6 @@ def _without(column: str, text: str | None, redactor: Redactor, in_key: bool) ->
     if text is None:
         return None
     if column in EXACT:
-        gone = None if column == "address" and not in_key else REDACTED
+        gone = None if column in ("address", "reverse_path") and not in_key else REDACTED
         return gone if redactor.is_it(text) else text
     return redactor.text(text)

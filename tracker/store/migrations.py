@@ -173,6 +173,12 @@ def _webhooks(db: Database) -> None:
     webhooks.create(db.conn)
 
 
+def _returns(db: Database) -> None:
+    """Where a mail came from, for what comes back, and what came back: hard or soft."""
+    db.conn.execute("ALTER TABLE messages ADD COLUMN reverse_path TEXT")
+    db.conn.execute("ALTER TABLE recipients ADD COLUMN returned TEXT")
+
+
 STEPS: tuple[Callable[[Database], None], ...] = (
     _first,
     _second,
@@ -181,6 +187,7 @@ STEPS: tuple[Callable[[Database], None], ...] = (
     _numbers,
     _ended_sessions,
     _webhooks,
+    _returns,
 )
 """One function a version, in order; a step that was released is never changed."""
 

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from tracker.model import Outcome, Status
+from tracker.model import BounceKind, Outcome, Returned, Status
 from tracker.store import timeline
 from tracker.store.contributions import Counts, bounce_of, of_copy, of_outcomes
 from tracker.store.ledger import Entry, Ledger
@@ -22,7 +22,7 @@ FIRSTS = {
 _RANKS = (Status.PENDING, Status.SUPPRESSED, Status.ERROR, Status.SENT, Status.BOUNCED)
 """Of words that were said at one time, which is the last."""
 
-_COLUMNS = ("status", "status_at", "was_sent", "reply", *FIRSTS.values())
+_COLUMNS = ("status", "status_at", "was_sent", "reply", *FIRSTS.values(), "returned")
 
 
 @dataclass(slots=True)
@@ -37,19 +37,27 @@ class _Standing:
     bounced_at: float | None = None
     error_at: float | None = None
     suppressed_at: float | None = None
+    returned: str | None = None
 
     def hear(self, fact: Outcome) -> None:
-        """Take a word into account."""
+        """Take a word into account. What came back was sent before, whatever the clocks say."""
         rank = _RANKS.index(fact.status)
         last = (
             (self.status_at, _RANKS.index(Status(self.status))) if self.status and self.status_at is not None else None
         )
-        if last is None or (fact.at, rank) >= last:
+        if self.returned is None and (last is None or (fact.at, rank) >= last):
             self.status, self.status_at, self.reply = fact.status.value, fact.at, fact.reply
         self.was_sent = int(self.was_sent or fact.status is Status.SENT)
         if name := FIRSTS.get(fact.status):
             first = getattr(self, name)
             setattr(self, name, fact.at if first is None else min(first, fact.at))
+
+    def come_back(self, fact: Returned) -> None:
+        """It came back."""
+        self.status, self.status_at, self.reply = Status.BOUNCED.value, fact.at, fact.reply
+        self.returned = fact.kind.value
+        if self.bounced_at is None:
+            self.bounced_at = fact.at
 
     def bearing(self, tracked: Counts) -> dict[tuple[str, float], Counts]:
         """What counts now, by the status and time of the event that bears it."""
@@ -73,14 +81,40 @@ def conclude(db: sqlite3.Connection, fact: Outcome, ledger: Ledger) -> None:
     standing, tracked = _load(db, message, fact.recipient), _tracked(db, message)
     before, pending = standing.bearing(tracked), standing.status == Status.PENDING
     standing.hear(fact)
+    _keep(db, message, fact.recipient, standing)
+    ledger.pend(message, (standing.status == Status.PENDING) - pending)
+    _move(db, message, fact.recipient, before, standing.bearing(tracked), ledger)
+
+
+def come_back(db: sqlite3.Connection, fact: Returned, ledger: Ledger) -> None:
+    """Fold in that a copy came back, or is late; the caller holds the transaction. A bounce is logged once, and once
+    more where a soft one has become a hard one; it counts once."""
+    message, late = str(fact.message), fact.kind is BounceKind.DELAYED
+    standing, tracked = _load(db, message, fact.recipient), _tracked(db, message)
+    if not late and standing.returned in (BounceKind.HARD.value, fact.kind.value):
+        return
+    again = late or standing.bounced_at is not None
+    event = timeline.event_id("returned", message, fact.recipient, fact.kind.value)
+    if not again:
+        event = _event(message, fact.recipient, fact.at, Status.BOUNCED)
+    about = (fact.recipient, fact.kind.value, fact.status, fact.reply)
+    ledger.log(message, event, fact.at, "deferred" if late else Status.BOUNCED.value, *about)
+    if late:
+        return
+    before, pending = standing.bearing(tracked), standing.status == Status.PENDING
+    standing.come_back(fact)
+    _keep(db, message, fact.recipient, standing)
+    ledger.pend(message, -int(pending))
+    _move(db, message, fact.recipient, before, standing.bearing(tracked), ledger)
+
+
+def _keep(db: sqlite3.Connection, message: str, recipient: int, standing: _Standing) -> None:
     values = [getattr(standing, name) for name in _COLUMNS]
     db.execute(
         f"INSERT INTO recipients (message, ordinal, {', '.join(_COLUMNS)}) VALUES (?,?{',?' * len(_COLUMNS)})"  # noqa: S608
         f" ON CONFLICT (message, ordinal) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}",
-        [message, fact.recipient, *values],
+        [message, recipient, *values],
     )
-    ledger.pend(message, (standing.status == Status.PENDING) - pending)
-    _move(db, message, fact.recipient, before, standing.bearing(tracked), ledger)
 
 
 def recount(db: sqlite3.Connection, message: str, ledger: Ledger) -> None:

@@ -22,7 +22,9 @@ def drop_recipients(db: sqlite3.Connection, before: float, limit: int) -> int:
     sql = "SELECT id FROM messages WHERE accepted_at < ? AND NOT purged ORDER BY accepted_at LIMIT ?"
     found = [message for (message,) in db.execute(sql, [before, limit])]
     for message in found:
-        db.execute("UPDATE messages SET subject = '', metadata = '{}', purged = 1 WHERE id = ?", [message])
+        db.execute(
+            "UPDATE messages SET subject = '', metadata = '{}', reverse_path = NULL, purged = 1 WHERE id = ?", [message]
+        )
         db.execute("UPDATE recipients SET address = NULL, reply = NULL, nameless = 1 WHERE message = ?", [message])
         db.execute("UPDATE events SET reply = NULL WHERE message = ? AND reply IS NOT NULL", [message])
         _without_addresses(db, "events", "id", message, ("url",))

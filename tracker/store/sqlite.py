@@ -28,6 +28,7 @@ from tracker.store import (
     queries,
     reclassifying,
     retention,
+    returning,
     rolling,
     sessions,
     suppressions,
@@ -186,6 +187,10 @@ class SqliteStore:
     def people_hits(self, wanted: HitFilter, limit: int, offset: int, most: int) -> tuple[Sequence[Row], int]:
         """Opens or clicks of people that count, the newest first; and how many there are."""
         return self._read(lambda db: hit_log.people_hits(db, wanted, limit, offset, most))
+
+    def origin(self, message: str, recipient: int) -> Row | None:
+        """Where a message came from, None where it is not known."""
+        return self._read(lambda db: returning.origin(db, message, recipient))
 
     def page(self, message: str, recipient: int | None) -> Row | None:
         """A message's mirror page, None where none is kept."""

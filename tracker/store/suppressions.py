@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tracker.model import DOES_NOT_EXIST, NoMailbox, OptedIn, OptedOut, Suppression, SuppressionKind
+from tracker.model import DOES_NOT_EXIST, NoMailbox, OptedIn, OptedOut, Suppression, SuppressionKind, Unwanted
 from tracker.store import queries
 from tracker.store.base import Changes, Page, SuppressionChange, SuppressionFilter
 from tracker.store.ledger import Ledger
@@ -36,12 +36,20 @@ def key_of(db: sqlite3.Connection) -> bytes:
     return key
 
 
-def apply(db: sqlite3.Connection, facts: Iterable[OptedOut | OptedIn | NoMailbox], ledger: Ledger, now: float) -> None:
+Said = OptedOut | OptedIn | NoMailbox | Unwanted
+"""What is said of an address."""
+
+
+def apply(db: sqlite3.Connection, facts: Iterable[Said], ledger: Ledger, now: float) -> None:
     """Fold in what readers and receiving hosts said; the caller holds the transaction. Raises sqlite3.Error."""
     key = key_of(db)
     for fact in facts:
         if isinstance(fact, NoMailbox):
             entry = Suppression(fact.address, None, SuppressionKind.MAIL, DOES_NOT_EXIST)
+            _decide(db, key, entry, fact.at, True, now)
+            continue
+        if isinstance(fact, Unwanted):
+            entry = Suppression(fact.address, fact.sender, SuppressionKind.MAIL, fact.reason)
             _decide(db, key, entry, fact.at, True, now)
             continue
         out, message = isinstance(fact, OptedOut), str(fact.message)

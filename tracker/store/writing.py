@@ -12,12 +12,23 @@ from typing import Any
 
 from tracker.hits.judging import BURST_LINKS
 from tracker.mailing import mailing_key
-from tracker.model import Accepted, Fact, Hit, Link, LinkType, MirrorPage, NoMailbox, OptedIn, OptedOut, Outcome
+from tracker.model import (
+    Accepted,
+    Complained,
+    Fact,
+    Hit,
+    Link,
+    LinkType,
+    MirrorPage,
+    Outcome,
+    Returned,
+)
 from tracker.store import (
     counting,
     outcomes,
     pages,
     rejudging,
+    returning,
     rolling,
     suppressions,
     timeline,
@@ -42,13 +53,18 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: floa
         if isinstance(fact, Outcome):
             outcomes.conclude(db, fact, ledger)
     for fact in facts:
+        if isinstance(fact, Returned):
+            outcomes.come_back(db, fact, ledger)
+        elif isinstance(fact, Complained):
+            returning.complain(fact, ledger)
+    for fact in facts:
         if isinstance(fact, MirrorPage):
             pages.keep(db, fact)
     hits = {(str(fact.message), str(fact.id)): fact for fact in facts if isinstance(fact, Hit)}
     if hits:
         known = set(select(db, "SELECT message, id FROM events WHERE (message, id) IN", hits))
         counting.count(db, [hit for key, hit in hits.items() if key not in known], ledger)
-    said = [fact for fact in facts if isinstance(fact, OptedOut | OptedIn | NoMailbox)]
+    said = [fact for fact in facts if isinstance(fact, suppressions.Said)]
     if said:
         suppressions.apply(db, said, ledger, now)
     ledger.close()
@@ -58,13 +74,13 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: floa
 
 _MESSAGE = (
     "INSERT INTO messages (id, known, message_id, mailing, sender, subject, tag, metadata, accepted_at, instrumented,"
-    " reason, pixel, attributed, mailing_key, links, tracked_links, counted) VALUES (?,1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,1)"
-    " ON CONFLICT (id) DO UPDATE SET known = 1,"
+    " reason, pixel, attributed, mailing_key, links, tracked_links, reverse_path, counted)"
+    " VALUES (?,1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,1) ON CONFLICT (id) DO UPDATE SET known = 1,"
     " message_id = excluded.message_id, mailing = excluded.mailing, sender = excluded.sender,"
     " subject = excluded.subject, tag = excluded.tag, metadata = excluded.metadata,"
     " accepted_at = excluded.accepted_at, instrumented = excluded.instrumented, reason = excluded.reason,"
     " pixel = excluded.pixel, attributed = excluded.attributed, mailing_key = excluded.mailing_key,"
-    " links = excluded.links, tracked_links = excluded.tracked_links, purged = 0"
+    " links = excluded.links, tracked_links = excluded.tracked_links, reverse_path = excluded.reverse_path, purged = 0"
 )
 
 
@@ -94,7 +110,7 @@ def _write_message(db: sqlite3.Connection, fact: Accepted, ledger: Ledger, zone:
     key = mailing_key(fact.sender, fact.mailing, fact.tag, fact.subject, fact.accepted_at, zone)
     tracked = sum(link.tracked and link.type is LinkType.TRACKED for link in fact.links)
     more = (fact.instrumented, fact.reason, fact.pixel, fact.attributed, key, _copy_links(fact), tracked)
-    db.execute(_MESSAGE, (message, *about, *more))
+    db.execute(_MESSAGE, (message, *about, *more, fact.reverse_path))
     decided = {
         ordinal
         for (ordinal,) in db.execute(
