@@ -64,13 +64,13 @@ def fill(path: Path, count: int) -> None:
             store.apply(mail(NOW + n * 10_000))
     with contextlib.closing(sqlite3.connect(path)) as db:
         columns = [row[1] for row in db.execute("PRAGMA table_info(events)")]
-        own = {"id": "lower(hex(randomblob(16)))", "recorded": "recorded + ?"}
+        own = {"id": "printf('%08x', ?) || substr(id, 9)", "recorded": "recorded + ?"}
         chosen = ", ".join(own.get(name, name) for name in columns)
         (have, first, last) = db.execute("SELECT count(*), min(recorded), max(recorded) FROM events").fetchone()
         for turn in range(1, count // have):
             where = "WHERE recorded <= ?"
             sql = f"INSERT INTO events ({', '.join(columns)}) SELECT {chosen} FROM events {where}"
-            db.execute(sql, [turn * (last - first + 1), last])
+            db.execute(sql, [turn, turn * (last - first + 1), last])
         db.commit()
 
 
