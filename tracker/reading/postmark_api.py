@@ -71,7 +71,7 @@ class PostmarkApi:
                     return _wrong(401, _NO_TOKEN, "Send one of tracker.api_keys in the header X-Postmark-Server-Token.")
                 return json_answer(await run_in_threadpool(ask, request))
             except ShutOut as error:
-                return _wrong(429, _TOO_MANY, str(error))
+                return _wrong(429, _TOO_MANY, str(error), {"Retry-After": str(error.seconds)})
             except BadRequest as error:
                 return _wrong(422, _BAD_QUERY, str(error))
             except _NoMessage:
@@ -123,5 +123,5 @@ def _date(asked: Mapping[str, str], name: str, zone: ZoneInfo, last: bool = Fals
     return params.end(asked, name, zone) if last else params.instant(asked, name, zone)
 
 
-def _wrong(status: int, code: int, message: str) -> Response:
-    return Response(shapes.to_json({"ErrorCode": code, "Message": message}), status, media_type="application/json")
+def _wrong(status: int, code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(shapes.to_json({"ErrorCode": code, "Message": message}), status, headers, "application/json")
