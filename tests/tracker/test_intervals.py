@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.reading import reports
@@ -35,6 +35,7 @@ def test_hours_days_weeks_and_months_have_their_names() -> None:
     assert (month.short, month.full) == ("Feb 26", "February 2026")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 900), st.dates(date(2020, 1, 1), date(2026, 1, 1)))
 def test_fewer_intervals_hold_the_same_counts(days: int, first: date) -> None:
     start = datetime(first.year, first.month, first.day, tzinfo=BERLIN).timestamp()

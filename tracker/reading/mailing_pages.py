@@ -8,12 +8,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracker.reading import charts, definitions, intervals, models, params, shapes
+from tracker.reading import charts, intervals, models, params, shapes, timeline
 from tracker.reading.answers import read_page
-from tracker.reading.charts import Chart
+from tracker.reading.charts import Chart, Series
 from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.frame import ROWS, Frame, Visit, signed_in
-from tracker.reading.overview import activity
 from tracker.store.base import MessageFilter, Row, Store
 
 MAILING, LINK = models.columns(models.Mailing), models.columns(models.MailingLink)
@@ -77,7 +76,7 @@ class MailingPages:
             most=max((link["clicks"] for link in found.rows), default=0),
             course=course,
             only=latest.rows[0] if row["messages"] == 1 and latest.rows else None,
-            means=definitions,
+            steps=timeline.funnel(row),
             share=charts.share,
         )
 
@@ -85,4 +84,6 @@ class MailingPages:
         bounds = intervals.course(mailing["first_accepted_at"], self.frame.clock(), self.frame.zone)
         title = "The first week, by three hours" if bounds[1] - bounds[0] > 3600 else "The first days, by the hour"
         rows = self._store.mailing_series(mailing["id"], bounds)
-        return activity(title, intervals.named(bounds, self.frame.zone), rows)
+        opened = Series("opened", "Opens", [row["opens"] for row in rows])
+        clicked = Series("clicked", "Clicks", [row["clicks"] for row in rows], "line")
+        return charts.chart(title, "opens or clicks", intervals.named(bounds, self.frame.zone), [opened, clicked])
