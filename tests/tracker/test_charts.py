@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.reading.charts import Interval, Series, chart, labels, scale, share
@@ -23,6 +23,7 @@ def test_an_axis_has_round_steps(most: int, expected: tuple[int, int]) -> None:
     assert scale(most) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_an_axis_reaches_over_all_in_a_handful_of_steps(most: int) -> None:
     step, top = scale(most)
@@ -32,6 +33,7 @@ def test_an_axis_reaches_over_all_in_a_handful_of_steps(most: int) -> None:
     assert str(step).rstrip("0") in ("1", "2", "5")
 
 
+@settings(deadline=None)
 @given(COUNTS, COUNTS)
 def test_bars_are_stacked_in_proportion_and_nothing_is_outside(people: list[int], machines: list[int]) -> None:
     count = min(len(people), len(machines))
@@ -50,6 +52,7 @@ def test_bars_are_stacked_in_proportion_and_nothing_is_outside(people: list[int]
         assert by_name[name] == pytest.approx(heights, abs=0.01)
 
 
+@settings(deadline=None)
 @given(COUNTS)
 def test_a_line_goes_through_the_middle_of_each_band(values: list[int]) -> None:
     made = chart("Clicks", "clicks", named(len(values)), [Series("clicked", "Clicks", values, "line")])
@@ -61,10 +64,11 @@ def test_a_line_goes_through_the_middle_of_each_band(values: list[int]) -> None:
     assert [band.values[0].value for band in made.bands] == values
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400))
 def test_labels_stay_inside_and_are_few(count: int) -> None:
     found = labels([str(n) for n in range(count)])
-    assert len(found) <= 12
+    assert len(found) <= 10
     assert 1 <= sum(not each.wide for each in found) <= 4
     assert all(0 <= each.x <= 100 for each in found)
     places = [each.x for each in found]
@@ -80,8 +84,8 @@ def test_it_is_said_what_is_to_be_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "length"),
-    [(0, 10, 0), (5, 10, 50), (1, 100_000, 1), (20, 10, 100), (3, 0, 0), (None, 5, 0), (5, None, 0)],
+    ("part", "whole", "filled"),
+    [(0, 10, 0), (5, 10, 0.5), (20, 10, 1), (3, 0, 0), (None, 5, 0), (5, None, 0), (-1, 5, 0)],
 )
-def test_what_is_there_can_be_seen(part: int | None, whole: int | None, length: float) -> None:
-    assert share(part, whole) == length
+def test_a_bar_fills_its_share(part: int | None, whole: int | None, filled: float) -> None:
+    assert share(part, whole) == filled

@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.reading import reports
 from tracker.reading.figures import number, percent, when
-from tracker.reading.intervals import MOST, fewer, named
+from tracker.reading.intervals import MOST, course, fewer, named
 from tracker.reading.presets import picked, presets
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -35,6 +35,7 @@ def test_hours_days_weeks_and_months_have_their_names() -> None:
     assert (month.short, month.full) == ("Feb 26", "February 2026")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 900), st.dates(date(2020, 1, 1), date(2026, 1, 1)))
 def test_fewer_intervals_hold_the_same_counts(days: int, first: date) -> None:
     start = datetime(first.year, first.month, first.day, tzinfo=BERLIN).timestamp()
@@ -46,6 +47,17 @@ def test_fewer_intervals_hold_the_same_counts(days: int, first: date) -> None:
     assert (bounds[0], bounds[-1]) == (period.since, period.until)
     assert bounds == sorted(set(bounds))
     assert set(bounds) <= set(period.bounds)
+
+
+def test_the_course_of_what_began_lately_is_by_the_hour_and_later_its_first_week() -> None:
+    kathmandu = ZoneInfo("Asia/Kathmandu")  # 5:45 ahead
+    began = datetime(2026, 11, 24, 9, 50, tzinfo=kathmandu).timestamp()
+    assert course(began, began + 60, kathmandu)[::24] == [began - 3000, began - 3000 + 86400]
+    assert course(began, began + 40 * 3600, kathmandu)[-1] == began - 3000 + 41 * 3600
+    week = course(began, began + 49 * 3600, kathmandu)
+    assert (week[0], week[1], week[-1]) == (began - 3000, began - 3000 + 3 * 3600, began - 3000 + 7 * 86400)
+    first = named(week, kathmandu)[0]
+    assert (first.short, first.full) == ("Tue 09:00", "Tue 24 Nov, 09:00–12:00")
 
 
 def test_presets_are_whole_local_days() -> None:

@@ -195,6 +195,12 @@ def check_mailings(store: SqliteStore, plain: Plain) -> None:
         unknown = ("unique_opens", "unique_clicks") if row["unique_opens"] is None else ()
         for name in COLUMNS:
             assert name in unknown or row[name] == counts[name], name
+        quarter = START // 900 * 900
+        bounds = [0.0, *(quarter + 2700.0 * n for n in range(40)), 4e9]
+        for since, until, part in zip(bounds, bounds[1:], store.mailing_series(row["id"], bounds), strict=False):
+            own = [each.counts for each in plain.counted if each.message in ids and since <= each.at < until]
+            counts = sum((Counter(each) for each in own), Counter[str]())
+            assert {name: part[name] for name in COLUMNS} == {name: counts[name] for name in COLUMNS}
         mails = [plain.mail[id] for id in ids]
         assert row["first_accepted_at"] == min(one.accepted_at for one in mails)
         assert row["last_accepted_at"] == max(one.accepted_at for one in mails)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tracker.reading import figures
 
-_WIDE_LABELS, _NARROW_LABELS = 12, 4
+_WIDE_LABELS, _NARROW_LABELS = 10, 4
 _TICKS = 4
 _GAP = 0.24
 """How much of a band is left free beside its bar."""
@@ -166,10 +166,8 @@ def labels(texts: Sequence[str]) -> list[Label]:
 
 
 def share(part: float | None, whole: float | None) -> float:
-    """How long a bar is in percent of its place, 0 where there is nothing; what is there can be seen."""
-    if not part or not whole or part < 0 or whole < 0:
-        return 0.0
-    return _round(max(1.0, min(100.0, 100 * part / whole)))
+    """How much of its place a bar fills, from 0 to 1; 0 where there is nothing."""
+    return max(0.0, min(1.0, part / whole)) if part and whole and whole > 0 else 0.0
 
 
 def _y(value: float, top: int) -> float:

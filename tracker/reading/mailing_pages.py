@@ -8,11 +8,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracker.reading import charts, definitions, models, params, shapes
+from tracker.reading import charts, intervals, models, params, shapes, timeline
 from tracker.reading.answers import read_page
+from tracker.reading.charts import Chart, Series
 from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.frame import ROWS, Frame, Visit, signed_in
-from tracker.store.base import MessageFilter, Store
+from tracker.store.base import MessageFilter, Row, Store
 
 MAILING, LINK = models.columns(models.Mailing), models.columns(models.MailingLink)
 _LINKS = 200
@@ -65,6 +66,7 @@ class MailingPages:
         if file is not None:
             return file
         found = await run_in_threadpool(links, _LINKS)
+        course = await run_in_threadpool(self._course, row)
         latest = await run_in_threadpool(messages, 1)
         return visit.page(
             "mailing.html",
@@ -72,8 +74,16 @@ class MailingPages:
             links=found.rows,
             more=found.next is not None,
             most=max((link["clicks"] for link in found.rows), default=0),
-            first_days=None,
+            course=course,
             only=latest.rows[0] if row["messages"] == 1 and latest.rows else None,
-            means=definitions,
+            steps=timeline.funnel(row),
             share=charts.share,
         )
+
+    def _course(self, mailing: Row) -> Chart:
+        bounds = intervals.course(mailing["first_accepted_at"], self.frame.clock(), self.frame.zone)
+        title = "The first week, by three hours" if bounds[1] - bounds[0] > 3600 else "The first days, by the hour"
+        rows = self._store.mailing_series(mailing["id"], bounds)
+        opened = Series("opened", "Opens", [row["opens"] for row in rows])
+        clicked = Series("clicked", "Clicks", [row["clicks"] for row in rows], "line")
+        return charts.chart(title, "opens or clicks", intervals.named(bounds, self.frame.zone), [opened, clicked])

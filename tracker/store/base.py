@@ -182,6 +182,10 @@ class Numbers(Protocol):
     def mailing(self, id: str) -> Row | None:
         """One mailing by id."""
 
+    def mailing_series(self, id: str, bounds: Sequence[float]) -> list[Row]:
+        """Sums of every column over what happened in a mailing, in each interval between neighbouring bounds, which are
+        at whole quarters of an hour; none where there is no such mailing."""
+
     def mailing_links(self, id: str, limit: int, after: str | None = None) -> Page:
         """A mailing's links by position, each with its sums. Raises ValueError for a bad cursor."""
 

@@ -24,6 +24,9 @@ from tracker.store.tables import Deltas, select
 TOTALS = ""
 """The dimension of what is not broken down."""
 
+MAILING = "mailing"
+"""The dimension by which the course of a mailing is kept, under its sender alone."""
+
 BY_EVENT, BY_ACCEPTANCE = 0, 1
 """Cohorts: by the time of the event, by the time its mail was accepted."""
 
@@ -183,6 +186,8 @@ def _file_mailing(found: Filed, entry: Entry, own: Counts, link: Counts, message
     mailing.first = min(mailing.first, message.accepted_at)
     mailing.last = max(mailing.last, message.accepted_at)
     _add(mailing.counts, own)
+    if own:
+        _add(found.places[Place(message.sender, "", BY_EVENT, MAILING, entry.slot, key[1])], own)
     if entry.type == "accepted":
         mailing.instrumented += own.get("messages", 0) * message.instrumented
         mailing.attributed += own.get("messages", 0) * message.attributed

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 from tracker.store import queries
 from tracker.store.base import COLUMNS, MessageFilter, Page, Row
+from tracker.store.filing import BY_EVENT, MAILING
 
 _COUNTS = ", ".join(COLUMNS)
 _SUBJECT = (
@@ -59,6 +62,20 @@ def mailing(db: sqlite3.Connection, id: str) -> Row | None:
     """One mailing by id."""
     found = queries.rows(db, f"SELECT {_COLUMNS} FROM mailings m WHERE m.id = ? AND messages > 0", [id])  # noqa: S608
     return _row(found[0]) if found else None
+
+
+def series(db: sqlite3.Connection, id: str, bounds: Sequence[float]) -> list[Row]:
+    """Sums of each interval between neighbouring bounds, by the quarter of an hour that an event falls into."""
+    found = [dict.fromkeys(COLUMNS, 0) for _ in bounds[1:]]
+    sql = (
+        f"SELECT start, {_COUNTS} FROM counts WHERE sender = (SELECT sender FROM mailings WHERE id = ?) AND tag = ''"  # noqa: S608
+        " AND cohort = ? AND dimension = ? AND span = 'q' AND start >= ? AND start < ? AND value = ?"
+    )
+    for start, *sums in db.execute(sql, [id, BY_EVENT, MAILING, bounds[0], bounds[-1], id]):
+        row = found[bisect_right(bounds, start) - 1]
+        for name, value in zip(COLUMNS, sums, strict=True):
+            row[name] += value
+    return list(found)
 
 
 def links(db: sqlite3.Connection, id: str, limit: int, after: str | None) -> Page:

@@ -244,6 +244,11 @@ class SqliteStore:
         self._catch_up()
         return self._read(lambda db: mailings.mailing(db, id))
 
+    def mailing_series(self, id: str, bounds: Sequence[float]) -> list[Row]:
+        """Sums of a mailing over each interval between neighbouring bounds."""
+        self._catch_up()
+        return self._read(lambda db: mailings.series(db, id, bounds))
+
     def mailing_links(self, id: str, limit: int, after: str | None = None) -> Page:
         """A mailing's links by position."""
         self._catch_up()
