@@ -31,6 +31,8 @@ def body(text: str) -> str:
         ("a<link rel=preconnect href='//x.test", "a&lt;link rel=preconnect href='//x.test"),
         ("a<meta", "a&lt;meta"),
         ("<linked>", "<linked>"),
+        ("a<iframe src=//x.test>b</iframe>c", "a b</iframe>c"),
+        ("<object data=//x.test><embed src=//x.test>b</object>", " b</object>"),
         ("<a href=https://x.test/ class=b>x</a>", '<a href="#" class=b>x</a>'),
         ("<A CLASS=b HREF='/c/x' ping=/p>x</A>", '<A href="#" CLASS=b>x</A>'),
         ("<a href=1 href=2 xlink:href=3>x</a>", '<a href="#">x</a>'),

@@ -41,11 +41,15 @@ def lines(events: Iterable[Row], message: Row, links: Mapping[int, Row], counted
     """The events by time. ``counted``: they begin with the first, so that the tries of each recipient can be
     numbered."""
     tries: dict[Any, int] = {}
+    sent: set[Any] = set()
     found = []
     for event in sorted(events, key=lambda each: (each["at"], each["recorded"])):
         tried = 0
-        if event["type"] in ("sent", "deferred", "bounced") and counted:
+        # what bounces later was not tried again
+        if event["type"] in ("sent", "deferred", "bounced") and counted and event["recipient"] not in sent:
             tried = tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
+        if event["type"] == "sent":
+            sent.add(event["recipient"])
         found.append(_line(event, message, links, tried))
     return found
 
