@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.bounces.test_variants import FAILED, dsn
 from tests.e2e.harness import Tracepost, eventually, free_port, tracepost
 from tests.endurance.service import at
 from tests.fakes.smarthost import FakeSmarthost, Message, Script
 from tests.peers import exim, postfix
 from tests.peers.conftest import skip_where
 from tests.peers.sink import sink
+from tests.test_docs import ROOT
 
 SENDERS = """\
 - match: "*@example.com"
@@ -99,10 +101,7 @@ def behind(name: str, host: FakeSmarthost, port: int, terms) -> Iterator[postfix
         with postfix.postfix(host.port, settings=settings) as server:
             yield server
     else:
-        routers = (
-            "bounces:\n  driver = manualroute\n  domains = bounces.test\n"
-            f"  route_list = * 127.0.0.1::{port} byname\n  self = send\n  transport = onwards\n"
-        )
+        routers = sample("exim", port).replace("remote_smtp", "onwards")
         with exim.exim(host.port, terms, routers) as server:
             yield server
 
@@ -137,3 +136,49 @@ def test_a_report_comes_back_to_the_right_copy(chain):
         b"mailbox of Fay",
         b"No way to Gus",
     }
+
+
+SAMPLES = (ROOT / "docs" / "bounces.md").read_text()
+
+
+def sample(language: str, port: int) -> str:
+    """A sample of the documentation, for our domain and port."""
+    text = re.search(rf"```{language}\n(.*?)```", SAMPLES, re.S)[1]
+    return text.replace("bounces.example.com", "bounces.test").replace("2525", str(port))
+
+
+@pytest.fixture
+def fronted(tmp_path: Path) -> Iterator[tuple[postfix.Postfix, Chain]]:
+    """A Postfix with the sample's settings, which trusts nobody here, before the relay."""
+    skip_where(postfix.missing())
+    port = free_port()
+    settings = dict(line.split(" = ", 1) for line in sample("ini", port).splitlines())
+    settings |= {
+        "mynetworks": "192.0.2.0/24",
+        "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
+    }
+    with (
+        sink() as host,
+        postfix.postfix(host.port, settings=settings) as server,
+        tracepost(tmp_path, at(host.port), senders=SENDERS, smtp_port=port) as service,
+    ):
+        yield server, Chain(service, host)
+        print(server.log[-4000:])
+
+
+def test_postfix_as_the_documents_have_it_hands_bounces_on_and_nothing_else(fronted):
+    server, chain = fronted
+    chain.send("ann@example.net", "bob@example.net")
+    chain.counted(sent=2, delivered=2)
+    address = re.match(rb"<([^>]+)>", chain.host.messages[0].mail)[1].decode()
+    report = dsn(FAILED % ("5.1.1", "550 5.1.1 no such user"))
+    refused = [address.replace("+", "+a"), "bounces+x@bounces.test", "ann@example.net"]
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+        for bad in refused:
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as error:
+                client.sendmail("", [bad], report)
+            assert error.value.recipients[bad][0] // 100 == 5
+        assert client.sendmail("", [address], report) == {}
+    chain.counted(sent=2, delivered=1, bounced=1)
+    (mail,) = chain.passed_on(1)
+    assert mail.content.endswith(report.partition(b"\r\n\r\n")[2])

@@ -13,7 +13,21 @@ from zoneinfo import ZoneInfo
 from tracker.hits.agents import client_of
 from tracker.hits.classify import classify
 from tracker.hits.judging import Judged, judge
-from tracker.model import Accepted, Fact, Hit, HitClass, LinkType, OptedIn, OptedOut, Outcome, Status, SuppressionKind
+from tracker.model import (
+    Accepted,
+    BounceKind,
+    Complained,
+    Fact,
+    Hit,
+    HitClass,
+    LinkType,
+    OptedIn,
+    OptedOut,
+    Outcome,
+    Returned,
+    Status,
+    SuppressionKind,
+)
 
 RANK = [Status.PENDING, Status.SUPPRESSED, Status.ERROR, Status.SENT, Status.BOUNCED]
 
@@ -41,11 +55,17 @@ class Plain:
         outcomes: dict[tuple[UUID, int], set[Outcome]] = defaultdict(set)
         hits: dict[UUID, Hit] = {}
         said: dict[UUID, OptedOut | OptedIn] = {}
+        back: dict[tuple[UUID, int], Returned] = {}
+        spam: dict[tuple[UUID, int], Complained] = {}
         for fact in facts:
             if isinstance(fact, Accepted):
                 self.mail.setdefault(fact.id, fact)
             elif isinstance(fact, Outcome):
                 outcomes[fact.message, fact.recipient].add(fact)
+            elif isinstance(fact, Returned) and fact.kind is not BounceKind.DELAYED:
+                back.setdefault((fact.message, fact.recipient), fact)
+            elif isinstance(fact, Complained):
+                spam.setdefault((fact.message, fact.recipient), fact)
             elif isinstance(fact, Hit):
                 hits.setdefault(fact.id, fact)
             elif isinstance(fact, OptedOut | OptedIn):
@@ -54,8 +74,11 @@ class Plain:
         for mail in self.mail.values():
             counts = {"messages": 1, "targeted": len(mail.recipients)}
             self.counted.append(Counted(mail.accepted_at, mail.id, None, "accepted", counts))
-        for each in outcomes.values():
-            self._outcomes(each)
+        for key in {*outcomes, *back}:
+            self._outcomes(outcomes[key], back.get(key))
+        for complaint in spam.values():
+            about = (complaint.at, complaint.message, complaint.recipient)
+            self.counted.append(Counted(*about, "complaint", {"complaints": 1}))
         copies: dict[tuple[UUID, int | None], list[Hit]] = defaultdict(list)
         for hit in hits.values():
             copies[hit.message, hit.recipient].append(hit)
@@ -63,7 +86,21 @@ class Plain:
             self._copy(sorted(copy, key=lambda hit: (hit.at, str(hit.id))))
         self._opt_outs(said.values())
 
-    def _outcomes(self, said: set[Outcome]) -> None:
+    def _outcomes(self, said: set[Outcome], back: Returned | None) -> None:
+        if back is not None:
+            sent = min((each for each in said if each.status is Status.SENT), key=lambda each: each.at, default=None)
+            counts = {"bounced": 1, "bounced_later": 1} if sent else {"bounced": 1}
+            first = min(
+                (each for each in said if each.status is Status.BOUNCED), key=lambda each: each.at, default=None
+            )
+            if first is not None and first.at < back.at:
+                self._add(first, counts)
+            else:
+                about = (back.at, back.message, back.recipient, "bounced", counts)
+                self.counted.append(Counted(*about, reply=f"550 {back.status}"))
+            if sent:
+                self._add(sent, {"sent": 1})
+            return
         told = sorted(said, key=lambda each: (each.at, RANK.index(each.status)))
         last, firsts = told[-1], dict[Status, Outcome]()
         for each in told:

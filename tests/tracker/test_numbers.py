@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 from tests.tracker.facts import BROWSER, accepted, hit, opted_in, opted_out
 from tests.tracker.plain import Plain
-from tracker.model import Accepted, Fact, Link, LinkType, Outcome, Recipient, Status, new_id
+from tracker.model import (
+    Accepted,
+    BounceKind,
+    Complained,
+    Fact,
+    Link,
+    LinkType,
+    Outcome,
+    Recipient,
+    Returned,
+    Status,
+    new_id,
+)
 from tracker.store.base import COLUMNS, DIMENSIONS, MessageFilter, ReportFilter
 from tracker.store.sqlite import SqliteStore
 
@@ -98,17 +110,33 @@ CHOICES = st.builds(
     st.sampled_from((10.0, 20.0, 4000.0)),
     st.booleans(),
 )
-FACTS = st.lists(st.one_of(HITS, HITS, HITS, OUTCOMES, CHOICES, SCANS), max_size=50).map(
+RETURNS = st.builds(
+    lambda which, who, after, said: (
+        Returned(MAIL[which].id, who, MAIL[which].accepted_at + after, *said, f"550 {said[1]}")
+        if said is not None
+        else Complained(MAIL[which].id, who, MAIL[which].accepted_at + after, "abuse", "Loop/1.0")
+    ),
+    st.integers(0, 4),
+    st.integers(1, 3),
+    st.sampled_from((0.5, 2.5, 91_000.0)),
+    st.sampled_from(
+        (None, (BounceKind.HARD, "5.1.1"), (BounceKind.SOFT, "4.4.7"), (BounceKind.DELAYED, "4.4.1")),
+    ),
+)
+FACTS = st.lists(st.one_of(HITS, HITS, HITS, OUTCOMES, CHOICES, RETURNS, SCANS), max_size=50).map(
     lambda found: [fact for each in found for fact in (each if isinstance(each, list) else [each])]
 )
 
 
 def one_a_time(facts: list[Fact]) -> list[Fact]:
-    """Without outcomes that the store takes for one: same recipient, time and status."""
-    seen, found = set(), []
+    """Without facts that the store takes for one: outcomes of the same recipient, time and status, and all but the
+    first that is said of a copy that came back, or was complained of."""
+    seen, found = set[tuple[object, ...]](), []
     for fact in facts:
-        if isinstance(fact, Outcome):
-            key = (fact.message, fact.recipient, fact.at, fact.status)
+        if isinstance(fact, Outcome | Returned | Complained):
+            late = isinstance(fact, Returned) and fact.kind is BounceKind.DELAYED
+            more = (fact.at, fact.status) if isinstance(fact, Outcome) else (type(fact).__name__, late)
+            key = (fact.message, fact.recipient, *more)
             if key in seen:
                 continue
             seen.add(key)

@@ -117,7 +117,7 @@ def test_a_complaint_counts_once_and_leaves_the_copy_delivered(store):
     store.apply([mail(), outcome(MESSAGE), complained()])
     store.apply([complained(NOW + 50)])
     assert counts(store) == {**BOUNCED, "delivered": 1, "bounced": 0, "complaints": 1}
-    assert events(store, "complained") == [("complained", "abuse")]
+    assert events(store, "complaint") == [("complaint", "abuse")]
 
 
 def test_who_is_unwanted_gets_no_marketing_mail_of_that_sender(store):

@@ -56,8 +56,7 @@ class _Standing:
         """It came back."""
         self.status, self.status_at, self.reply = Status.BOUNCED.value, fact.at, fact.reply
         self.returned = fact.kind.value
-        if self.bounced_at is None:
-            self.bounced_at = fact.at
+        self.bounced_at = fact.at if self.bounced_at is None else min(self.bounced_at, fact.at)
 
     def bearing(self, tracked: Counts) -> dict[tuple[str, float], Counts]:
         """What counts now, by the status and time of the event that bears it."""
@@ -87,20 +86,18 @@ def conclude(db: sqlite3.Connection, fact: Outcome, ledger: Ledger) -> None:
 
 
 def come_back(db: sqlite3.Connection, fact: Returned, ledger: Ledger) -> None:
-    """Fold in that a copy came back, or is late; the caller holds the transaction. A bounce is logged once, and once
-    more where a soft one has become a hard one; it counts once."""
-    message, late = str(fact.message), fact.kind is BounceKind.DELAYED
-    standing, tracked = _load(db, message, fact.recipient), _tracked(db, message)
-    if not late and standing.returned in (BounceKind.HARD.value, fact.kind.value):
-        return
-    again = late or standing.bounced_at is not None
-    event = timeline.event_id("returned", message, fact.recipient, fact.kind.value)
-    if not again:
-        event = _event(message, fact.recipient, fact.at, Status.BOUNCED)
+    """Fold in that a copy came back, or is late; the caller holds the transaction. A copy comes back once: what is said
+    of it again changes nothing."""
+    message = str(fact.message)
     about = (fact.recipient, fact.kind.value, fact.status, fact.reply)
-    ledger.log(message, event, fact.at, "deferred" if late else Status.BOUNCED.value, *about)
-    if late:
+    if fact.kind is BounceKind.DELAYED:
+        ledger.log(message, timeline.event_id("late", message, fact.recipient), fact.at, "deferred", *about)
         return
+    standing, tracked = _load(db, message, fact.recipient), _tracked(db, message)
+    if standing.returned is not None:
+        return
+    event = _event(message, fact.recipient, fact.at, Status.BOUNCED)
+    ledger.log(message, event, fact.at, Status.BOUNCED.value, *about)
     before, pending = standing.bearing(tracked), standing.status == Status.PENDING
     standing.come_back(fact)
     _keep(db, message, fact.recipient, standing)
