@@ -48,7 +48,7 @@ def deliver(path: str, url: str) -> None:
     """The process that delivers, until it is ended."""
 
     async def run() -> None:
-        webhooks = Webhooks(SqliteStore(path).ledger(), "bench")
+        webhooks = Webhooks(SqliteStore(path).deliveries(), "bench")
         hook = {"url": url, "allow_private": True, "secret": "whsec_" + "MDEy" * 12}
         webhooks.replace([endpoint_of(0, Webhook.model_validate(hook))])
         await webhooks.run(asyncio.Event())
@@ -70,7 +70,7 @@ def measure(kind: str, batches: int, rate: float | None) -> tuple[float, float, 
         if kind != "none":
             sender = spawn.Process(target=deliver, args=(str(store.path), url))
             sender.start()
-            while not store.ledger().endpoints():
+            while not store.deliveries().endpoints():
                 time.sleep(0.05)
         took = fill(store, batches, rate)
         delivered = None

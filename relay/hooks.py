@@ -35,7 +35,7 @@ class Hooks:
         store = store_of(self._config)
         kept = self._config.tracker.retention
         limits = Limits(age=min(Limits().age, kept.events, kept.recipients))
-        webhooks = Webhooks(store.ledger(), node(self._config), limits=limits)
+        webhooks = Webhooks(store.deliveries(), node(self._config), limits=limits)
         webhooks.replace(endpoints_of(self._config.tracker))
         reloading = asyncio.create_task(self._reload_forever(life, webhooks), name="reload")
         life.ready()

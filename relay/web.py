@@ -78,7 +78,7 @@ class Web:
             recorder = Recorder(self._store)
             data_dir = self._settings.config.data_dir
             recorder.registry.register(SpoolCollector(data_dir, self._dropped))
-            recorder.registry.register(WebhooksCollector(self._store.ledger(), self._endpoints, time.time))
+            recorder.registry.register(WebhooksCollector(self._store.deliveries(), self._endpoints, time.time))
             journals = Journals(data_dir, self._store, recorder)
             await journals.start()
             stack.push_async_callback(journals.stop)

@@ -47,7 +47,7 @@ def test_the_readme_names_every_metric():
     Metrics(registry)
     Roller(SqliteStore(ROOT), registry)
     registry.register(SpoolCollector(ROOT))
-    registry.register(WebhooksCollector(SqliteStore(ROOT / "none").ledger(), list, time.time))
+    registry.register(WebhooksCollector(SqliteStore(ROOT / "none").deliveries(), list, time.time))
     names = {metric.name for metric in registry.collect()}
     assert {re.sub(r"_total$", "", name) for name in re.findall(r"^\| `(\w+)` \|", README, re.M)} == names
 

@@ -163,7 +163,7 @@ def _dashboard(
         MessagePage(frame, store, picture),
         LinkPages(frame, store),
         SuppressionPages(frame, store),
-        WebhookPages(frame, store.ledger(), beside.endpoints or (lambda: endpoints_of(config))),
+        WebhookPages(frame, store.deliveries(), beside.endpoints or (lambda: endpoints_of(config))),
         QueuePage(frame, beside.queue),
         *([SandboxPages(frame, beside.inbox, beside.target, config.public_url)] if beside.inbox else []),
         *([SettingsPage(frame, beside.configuration)] if beside.configuration else []),

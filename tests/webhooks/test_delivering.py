@@ -23,9 +23,9 @@ from tracker.store import webhooks as store_webhooks
 from tracker.store.sqlite import SqliteStore
 from tracker.webhooks import delivering
 from tracker.webhooks.client import Client
+from tracker.webhooks.deliveries import State
 from tracker.webhooks.delivering import Limits
 from tracker.webhooks.endpoint import Endpoint, endpoint_of
-from tracker.webhooks.ledger import State
 from tracker.webhooks.service import Webhooks
 
 QUICK = Limits(settling=0.05, poll=0.02, lease=60.0, probe=0.3, drain=1.0)
@@ -65,11 +65,11 @@ async def running(
         found.limits = (patience, patience)
         return found
 
-    webhooks = Webhooks(store.ledger(), owner, limits=limits, client=client)
+    webhooks = Webhooks(store.deliveries(), owner, limits=limits, client=client)
     webhooks.replace(endpoints)
     stop = asyncio.Event()
     task = asyncio.create_task(webhooks.run(stop))
-    await until(lambda: {each.key for each in endpoints} <= set(store.ledger().endpoints()))
+    await until(lambda: {each.key for each in endpoints} <= set(store.deliveries().endpoints()))
     try:
         yield webhooks
     finally:
@@ -86,11 +86,11 @@ async def until(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 def rows(store: SqliteStore, endpoint: Endpoint) -> list[Any]:
-    return list(store.ledger().deliveries(endpoint.key, 1000))
+    return list(store.deliveries().recent(endpoint.key, 1000))
 
 
 def about(store: SqliteStore, endpoint: Endpoint) -> Any:
-    return store.ledger().endpoints()[endpoint.key]
+    return store.deliveries().endpoints()[endpoint.key]
 
 
 def life() -> list[Fact]:
@@ -253,7 +253,7 @@ async def test_a_stopped_endpoint_can_be_told_to_go_on(store: SqliteStore) -> No
         async with running(store, here, limits=Limits(settling=0.05, poll=0.02, lease=40.0)):
             store.apply([accepted(people=1)])
             await until(lambda: about(store, here)["stopped_at"])
-            store.ledger().resume(here.key)
+            store.deliveries().resume(here.key)
             await host.until(2)
 
 
@@ -439,7 +439,7 @@ async def test_endpoints_are_taken_over_changed_added_and_removed(store: SqliteS
             store.apply([accepted(people=1)])
             await one.until(1)
             webhooks.replace([endpoint(one.url, events=["sent"]), second])
-            await until(lambda: len(store.ledger().endpoints()) == 2)
+            await until(lambda: len(store.deliveries().endpoints()) == 2)
             await asyncio.sleep(0.2)
             mail = accepted(people=1)
             store.apply([mail, outcome(mail.id)])
@@ -448,12 +448,12 @@ async def test_endpoints_are_taken_over_changed_added_and_removed(store: SqliteS
             assert one.told("type") == ["queued", "sent"]
             assert two.told("type") == ["queued", "sent"]
             webhooks.replace([second])
-            await until(lambda: list(store.ledger().endpoints()) == [second.key])
+            await until(lambda: list(store.deliveries().endpoints()) == [second.key])
             store.apply([accepted(people=1)])
             await two.until(3)
             assert len(one.requests) == 2
             webhooks.replace([first, second])  # begins anew, now
-            await until(lambda: len(store.ledger().endpoints()) == 2)
+            await until(lambda: len(store.deliveries().endpoints()) == 2)
             store.apply([accepted(people=1)])
             await one.until(3)
             await asyncio.sleep(0.2)
@@ -472,14 +472,14 @@ async def test_only_one_node_delivers_and_another_goes_on_when_it_is_gone(store:
             await asyncio.sleep(0.3)
             assert len(host.requests) == 30
             assert about(store, here)["owner"] == "one"
-        ledger = store.ledger()
+        deliveries = store.deliveries()
         now = time.time()
-        assert ledger.lease(here.key, "one", now, now + 60) is not None
-        assert ledger.lease(here.key, "two", now + 59, now + 120) is None
-        assert ledger.lease(here.key, "two", now + 61, now + 120) is not None
-        standing = ledger.lease(here.key, "two", now + 61, now + 120)
+        assert deliveries.lease(here.key, "one", now, now + 60) is not None
+        assert deliveries.lease(here.key, "two", now + 59, now + 120) is None
+        assert deliveries.lease(here.key, "two", now + 61, now + 120) is not None
+        standing = deliveries.lease(here.key, "two", now + 61, now + 120)
         assert standing is not None
-        assert ledger.settle(here.key, "one", [], standing, now, now + 60) is None
+        assert deliveries.settle(here.key, "one", [], standing, now, now + 60) is None
         other.close()
 
 
@@ -513,22 +513,22 @@ async def test_a_delivery_can_be_sent_once_more(store: SqliteStore) -> None:
             store.apply([accepted(people=1)])
             await until(lambda: about(store, here)["delivered"] == 1)
             (row,) = rows(store, here)
-            assert store.ledger().resend(here.key, row["recorded"], time.time())
+            assert store.deliveries().resend(here.key, row["recorded"], time.time())
             await host.until(2)
             await until(lambda: about(store, here)["delivered"] == 2)
-            assert not store.ledger().resend(here.key, 1, time.time())
+            assert not store.deliveries().resend(here.key, 1, time.time())
         assert host.requests[0].id == host.requests[1].id
         assert json.loads(host.requests[0].body) == json.loads(host.requests[1].body)
 
 
 def test_what_is_settled_is_kept_for_a_while_only(store: SqliteStore) -> None:
-    ledger = store.ledger()
-    ledger.enrol({"here": "mark"}, "node", NOW)
-    standing = ledger.lease("here", "node", NOW, NOW + 60)
+    deliveries = store.deliveries()
+    deliveries.enrol({"here": "mark"}, "node", NOW)
+    standing = deliveries.lease("here", "node", NOW, NOW + 60)
     assert standing is not None
     from dataclasses import replace
 
-    from tracker.webhooks.ledger import Settled
+    from tracker.webhooks.deliveries import Settled
 
     states = [State.DELIVERED, State.FAILED, State.WAITING]
     settled = [
@@ -536,18 +536,18 @@ def test_what_is_settled_is_kept_for_a_while_only(store: SqliteStore) -> None:
         for n in range(1, 31)
     ]
     moved = replace(standing, cursor=standing.cursor + 24)
-    assert ledger.settle("here", "node", settled, moved, NOW, NOW + 60) is not None
-    ledger.trim("here", 3, NOW)
-    kept = sorted((row["state"], row["recorded"] - standing.cursor) for row in ledger.deliveries("here", 100))
+    assert deliveries.settle("here", "node", settled, moved, NOW, NOW + 60) is not None
+    deliveries.trim("here", 3, NOW)
+    kept = sorted((row["state"], row["recorded"] - standing.cursor) for row in deliveries.recent("here", 100))
     assert [n for state, n in kept if state == "delivered"] == [24, 27, 30]
     assert [n for state, n in kept if state == "failed"] == [22, 25, 28]
     assert len([n for state, n in kept if state == "waiting"]) == 10
-    ledger.trim("here", 100, NOW + 29)
+    deliveries.trim("here", 100, NOW + 29)
     assert [n for state, n in kept if state == "waiting"] == sorted(
-        row["recorded"] - standing.cursor for row in ledger.deliveries("here", 100) if row["state"] == "waiting"
+        row["recorded"] - standing.cursor for row in deliveries.recent("here", 100) if row["state"] == "waiting"
     )
     # Beyond the cursor, rows also say that an event is settled.
-    left = [row["recorded"] - standing.cursor for row in ledger.deliveries("here", 100) if row["state"] != "waiting"]
+    left = [row["recorded"] - standing.cursor for row in deliveries.recent("here", 100) if row["state"] != "waiting"]
     assert sorted(left) == [25, 27, 28, 30]
 
 

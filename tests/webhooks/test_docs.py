@@ -11,9 +11,9 @@ from tests.webhooks.notices import notice
 from tracker.units import format_duration
 from tracker.webhooks import mailgun, postmark, sendgrid
 from tracker.webhooks.client import CONNECT_SECONDS, LARGEST_ANSWER, WHOLE_SECONDS
+from tracker.webhooks.deliveries import FAILING, HOLD
 from tracker.webhooks.delivering import Limits
 from tracker.webhooks.formats import FORMATS
-from tracker.webhooks.ledger import FAILING, HOLD
 from tracker.webhooks.names import NAMES, SYNONYMS
 from tracker.webhooks.schedule import LONGEST_RETRY_AFTER, SCHEDULES, SPREAD
 

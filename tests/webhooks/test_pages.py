@@ -14,8 +14,8 @@ import pytest
 from tests.tracker.facts import NOW, accepted, outcome
 from tests.tracker.tracked import READ_KEY, Tracker, configured, tracker
 from tracker.errors import StoreError
+from tracker.webhooks.deliveries import Settled, State
 from tracker.webhooks.endpoint import endpoints_of
-from tracker.webhooks.ledger import Settled, State
 from tracker.webhooks.metrics import WebhooksCollector
 
 HOOKS = [
@@ -50,16 +50,16 @@ async def press(t: Tracker, path: str, **fields: Any) -> int:
 
 def delivered(t: Tracker, **changes: Any) -> Any:
     """The first endpoint has got one event; its row."""
-    ledger, mail = t.store.ledger(), accepted(people=1, subject="Spring")
-    ledger.enrol({each.key: each.mark for each in ENDPOINTS}, "node", NOW)
+    deliveries, mail = t.store.deliveries(), accepted(people=1, subject="Spring")
+    deliveries.enrol({each.key: each.mark for each in ENDPOINTS}, "node", NOW)
     t.store.apply([mail, outcome(mail.id)])
-    standing = ledger.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
+    standing = deliveries.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
     assert standing is not None
-    rows = ledger.upcoming(ENDPOINTS[0].key, 0, ledger.newest(), 10)
+    rows = deliveries.upcoming(ENDPOINTS[0].key, 0, deliveries.newest(), 10)
     row = next(row for row in rows if row["type"] == "sent")
     about = (row["recorded"], row["message"], row["id"], "sent")
     settled = replace(Settled(*about, State.DELIVERED, 2, NOW + 9, None, 200, None), **changes)
-    ledger.settle(ENDPOINTS[0].key, "node", [settled], standing, NOW + 9, NOW + 60)
+    deliveries.settle(ENDPOINTS[0].key, "node", [settled], standing, NOW + 9, NOW + 60)
     return row
 
 
@@ -111,9 +111,9 @@ async def test_resend(t: Tracker) -> None:
     assert (
         await t.client.post("/webhooks/resend", data={"endpoint": 0, "recorded": row["recorded"]})
     ).status_code == 403
-    assert t.store.ledger().due(ENDPOINTS[0].key, 1e12, 10) == []
+    assert t.store.deliveries().due(ENDPOINTS[0].key, 1e12, 10) == []
     assert await press(t, "/webhooks/resend", endpoint=0, recorded=row["recorded"]) == 303
-    (due,) = t.store.ledger().due(ENDPOINTS[0].key, t.clock.now, 10)
+    (due,) = t.store.deliveries().due(ENDPOINTS[0].key, t.clock.now, 10)
     assert (due["event"], due["about"]["type"]) == (row["id"], "sent")
     assert "The event is sent once more" in await page(t, "/webhooks?done=resent")
     for endpoint, recorded in ((0, 5), (9, row["recorded"]), ("x", "y"), ("-1", "²")):
@@ -130,10 +130,10 @@ async def test_a_key_that_may_only_read_changes_nothing(t: Tracker) -> None:
 
 async def test_a_stopped_endpoint_can_be_sent_to_again(t: Tracker) -> None:
     delivered(t, state=State.WAITING, next_at=NOW + 9, status=410)
-    ledger = t.store.ledger()
-    standing = ledger.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
+    deliveries = t.store.deliveries()
+    standing = deliveries.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
     assert standing is not None
-    ledger.settle(ENDPOINTS[0].key, "node", [], replace(standing, stopped_at=NOW + 9), NOW, NOW + 60)
+    deliveries.settle(ENDPOINTS[0].key, "node", [], replace(standing, stopped_at=NOW + 9), NOW, NOW + 60)
     await sign_in(t)
     assert "said that it is gone" in await page(t)
     assert await press(t, "/webhooks/resume", endpoint=0) == 303
@@ -143,10 +143,10 @@ async def test_a_stopped_endpoint_can_be_sent_to_again(t: Tracker) -> None:
 
 async def test_a_failing_endpoint_says_why(t: Tracker) -> None:
     delivered(t, state=State.WAITING, next_at=NOW + 60, status=None, problem="the connection was refused")
-    ledger = t.store.ledger()
-    standing = ledger.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
+    deliveries = t.store.deliveries()
+    standing = deliveries.lease(ENDPOINTS[0].key, "node", NOW, NOW + 60)
     assert standing is not None
-    ledger.settle(ENDPOINTS[0].key, "node", [], replace(standing, failures=5), NOW, NOW + 60)
+    deliveries.settle(ENDPOINTS[0].key, "node", [], replace(standing, failures=5), NOW, NOW + 60)
     await sign_in(t)
     text = await page(t)
     assert "does not take events" in text
@@ -162,8 +162,8 @@ def figures(collector: WebhooksCollector) -> dict[tuple[str, str], float]:
 
 
 async def test_metrics_name_endpoints_by_their_place(t: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = t.store.ledger()
-    collector = WebhooksCollector(ledger, lambda: ENDPOINTS, lambda: time.time() + 100)
+    deliveries = t.store.deliveries()
+    collector = WebhooksCollector(deliveries, lambda: ENDPOINTS, lambda: time.time() + 100)
     assert figures(collector) == {}
     delivered(t)
     found = figures(collector)
@@ -176,4 +176,4 @@ async def test_metrics_name_endpoints_by_their_place(t: Tracker, monkeypatch: py
         raise StoreError("away")
 
     monkeypatch.setattr(t.store, "_read", away)
-    assert figures(WebhooksCollector(t.store.ledger(), lambda: ENDPOINTS, time.time)) == {}
+    assert figures(WebhooksCollector(t.store.deliveries(), lambda: ENDPOINTS, time.time)) == {}

@@ -15,8 +15,8 @@ from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.frame import ROWS, Frame, Visit, posted, see_other, signed_in
 from tracker.reading.params import BadRequest
 from tracker.store.base import Row
+from tracker.webhooks.deliveries import FAILING, Deliveries
 from tracker.webhooks.endpoint import Endpoint
-from tracker.webhooks.ledger import FAILING, Ledger
 from tracker.webhooks.metrics import behind
 from tracker.webhooks.notice import name_of, notice_of
 
@@ -30,11 +30,11 @@ _DONE = {"resent": "The event is sent once more.", "resumed": "The endpoint is s
 
 
 class WebhookPages:
-    """The endpoints that are configured now, as ``ledger`` knows them."""
+    """The endpoints that are configured now, as ``deliveries`` knows them."""
 
-    def __init__(self, frame: Frame, ledger: Ledger, endpoints: Callable[[], Sequence[Endpoint]]) -> None:
+    def __init__(self, frame: Frame, deliveries: Deliveries, endpoints: Callable[[], Sequence[Endpoint]]) -> None:
         self.frame = frame
-        self._ledger = ledger
+        self._deliveries = deliveries
         self._endpoints = endpoints
         frame.shows["webhooks"] = lambda: bool(endpoints())
 
@@ -64,7 +64,7 @@ class WebhookPages:
         endpoint = self._endpoint(path["place"])
         row: Row | None = None
         if endpoint is not None:
-            row = await run_in_threadpool(self._ledger.delivery, endpoint.key, path["recorded"])
+            row = await run_in_threadpool(self._deliveries.one, endpoint.key, path["recorded"])
         if endpoint is None or row is None:
             text = "Nothing is known of this delivery any more. Those of the last days are kept."
             return visit.problem(404, "Not found", text)
@@ -76,7 +76,7 @@ class WebhookPages:
         """Send one delivery once more."""
         endpoint, recorded = self._endpoint(_number(fields, "endpoint")), _number(fields, "recorded")
         now = self.frame.clock()
-        if endpoint is None or not await run_in_threadpool(self._ledger.resend, endpoint.key, recorded, now):
+        if endpoint is None or not await run_in_threadpool(self._deliveries.resend, endpoint.key, recorded, now):
             raise BadRequest("Nothing is known of this delivery any more, so it cannot be sent again.")
         return _done("resent")
 
@@ -86,18 +86,18 @@ class WebhookPages:
         endpoint = self._endpoint(_number(fields, "endpoint"))
         if endpoint is None:
             raise BadRequest("There is no such endpoint any more.")
-        await run_in_threadpool(self._ledger.resume, endpoint.key)
+        await run_in_threadpool(self._deliveries.resume, endpoint.key)
         return _done("resumed")
 
     def _endpoint(self, place: int) -> Endpoint | None:
         return next((each for each in self._endpoints() if each.place == place), None)
 
     def _shown(self) -> Sequence[Mapping[str, Any]]:
-        found = self._ledger.endpoints()
+        found = self._deliveries.endpoints()
         return [self._figures(each, found.get(each.key)) for each in self._endpoints()]
 
     def _figures(self, endpoint: Endpoint, row: Row | None) -> Mapping[str, Any]:
-        deliveries = self._ledger.deliveries(endpoint.key, ROWS) if row else []
+        deliveries = self._deliveries.recent(endpoint.key, ROWS) if row else []
         known = {"endpoint": endpoint.place}
         return {
             "endpoint": endpoint,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from tracker.model import Fact, LinkType, Suppression, SuppressionKind
 
 if TYPE_CHECKING:
-    from tracker.webhooks.ledger import Ledger
+    from tracker.webhooks.deliveries import Deliveries
 
 Row = Mapping[str, Any]
 """One row as it is read; times are seconds since the epoch."""
@@ -214,7 +214,7 @@ class Store(Lists, HitLog, Numbers, Protocol):
     def close(self) -> None:
         """Let go of every connection."""
 
-    def ledger(self) -> Ledger:
+    def deliveries(self) -> Deliveries:
         """What is kept of webhook deliveries."""
 
     def check_writable(self) -> bool:

@@ -49,7 +49,7 @@ from tracker.store.base import (
     SuppressionFilter,
 )
 from tracker.store.ledger import Ledger
-from tracker.store.webhooks import SqliteLedger
+from tracker.store.webhooks import SqliteDeliveries
 
 T = TypeVar("T")
 _CHUNK = 500
@@ -317,9 +317,9 @@ class SqliteStore:
         """Whether a session was ended."""
         return self._read(lambda db: sessions.ended(db, id))
 
-    def ledger(self) -> SqliteLedger:
+    def deliveries(self) -> SqliteDeliveries:
         """What is kept of webhook deliveries."""
-        return SqliteLedger(self._read, self._write)
+        return SqliteDeliveries(self._read, self._write)
 
     def _stamp(self, at: float) -> int:
         """The next place in the order of recording; not before the event, so ``from`` can start in the index."""

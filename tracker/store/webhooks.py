@@ -1,4 +1,4 @@
-"""The ledger of webhook deliveries in the SQLite store; what it promises stands in ``tracker.webhooks.ledger``.
+"""Webhook deliveries in the SQLite store; what is promised of them stands in ``tracker.webhooks.deliveries``.
 
 Keys begin with the endpoint: all that one delivery needs lies together. No row holds an address or a URL; what is told
 is made from the event each time.
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tracker.store import queries
 from tracker.store.base import Row
-from tracker.webhooks.ledger import FAILING, HOLD, Settled, Standing, State
+from tracker.webhooks.deliveries import FAILING, HOLD, Settled, Standing, State
 
 T = TypeVar("T")
 Run = Callable[[Callable[[sqlite3.Connection], Any]], Any]
@@ -21,8 +21,8 @@ Run = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 _MOST_ADDRESSES = 1000
 _ABOUT = (
     "e.message, e.id, e.recorded, e.at, e.type, e.position, e.url, e.class, e.kind, e.reason, e.address, e.agent,"
-    " e.reply, m.message_id, m.sender, m.subject, m.tag, m.mailing, m.metadata, r.address AS recipient,"
-    " r.first_open_at, r.first_click_at, l.label"
+    " e.reply, e.counts, m.message_id, m.sender, m.subject, m.tag, m.mailing, m.metadata, r.address AS recipient,"
+    " l.label"
 )
 _JOINED = (
     " LEFT JOIN messages m ON m.id = e.message LEFT JOIN recipients r ON r.message = e.message"
@@ -52,8 +52,8 @@ def create(db: sqlite3.Connection) -> None:
         )
 
 
-class SqliteLedger:
-    """The ledger in a store, which ``read`` and ``write`` reach."""
+class SqliteDeliveries:
+    """The deliveries in a store, which ``read`` and ``write`` reach."""
 
     def __init__(self, read: Run, write: Run) -> None:
         self._read = read
@@ -122,7 +122,7 @@ class SqliteLedger:
         """All that is known of each endpoint, by key; ``waiting`` events, ``behind`` seconds in the log."""
         return {row["endpoint"]: row for row in self._read(_endpoints)}
 
-    def deliveries(self, key: str, limit: int) -> Sequence[Row]:
+    def recent(self, key: str, limit: int) -> Sequence[Row]:
         """The last deliveries, what waits first."""
         sql = (
             "SELECT recorded, message, name, state, tries, first_at, last_at, next_at, status, problem"
@@ -131,7 +131,7 @@ class SqliteLedger:
         found: Sequence[Row] = self._read(lambda db: queries.rows(db, sql, [key, limit]))
         return found
 
-    def delivery(self, key: str, recorded: int) -> Row | None:
+    def one(self, key: str, recorded: int) -> Row | None:
         """One delivery and its event."""
         sql = "SELECT * FROM webhook_deliveries WHERE endpoint = ? AND recorded = ?"
         found: Sequence[Row] = self._read(lambda db: _with_events(db, queries.rows(db, sql, [key, recorded])))

@@ -20,8 +20,8 @@ from tracker.errors import StoreError
 from tracker.model import Clock
 from tracker.store.base import Row
 from tracker.webhooks.client import WHOLE_SECONDS, Client, Unreachable
+from tracker.webhooks.deliveries import FAILING, HOLD, Deliveries, Settled, Standing, State
 from tracker.webhooks.endpoint import Endpoint
-from tracker.webhooks.ledger import FAILING, HOLD, Ledger, Settled, Standing, State
 from tracker.webhooks.notice import notice_of, wanted
 from tracker.webhooks.schedule import seconds_of
 from tracker.webhooks.tries import GONE, Item, Result, after, item_of
@@ -57,11 +57,17 @@ class Delivering:
     """Delivers to one endpoint, for as long as ``owner`` has its lease."""
 
     def __init__(
-        self, endpoint: Endpoint, ledger: Ledger, client: Client, owner: str, clock: Clock, limits: Limits | None = None
+        self,
+        endpoint: Endpoint,
+        deliveries: Deliveries,
+        client: Client,
+        owner: str,
+        clock: Clock,
+        limits: Limits | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._key = endpoint.key
-        self._ledger = ledger
+        self._deliveries = deliveries
         self._client = client
         self._owner = owner
         self._clock = clock
@@ -101,11 +107,11 @@ class Delivering:
         now = self._clock()
         self._ends = time.monotonic() + self._limits.lease
         lease = (self._key, self._owner, now, now + self._limits.lease)
-        standing = await asyncio.to_thread(self._ledger.lease, *lease)
+        standing = await asyncio.to_thread(self._deliveries.lease, *lease)
         if standing is None:
             return False
         self._standing, self._read_to = standing, standing.cursor
-        self._waiting = Counter(await asyncio.to_thread(self._ledger.waiting, self._key))
+        self._waiting = Counter(await asyncio.to_thread(self._deliveries.waiting, self._key))
         self._renew_at = time.monotonic() + self._limits.lease / 3
         return True
 
@@ -143,7 +149,7 @@ class Delivering:
         now = time.monotonic()
         if now < self._look_at:
             return
-        self._heads.append((now, await asyncio.to_thread(self._ledger.newest)))
+        self._heads.append((now, await asyncio.to_thread(self._deliveries.newest)))
         horizon = self._horizon()
         if not self._due:
             await self._look_at_due()
@@ -152,10 +158,10 @@ class Delivering:
 
     async def _look_at_due(self) -> None:
         most = self._limits.concurrency * 10
-        self._due.extend(self._items_of(await asyncio.to_thread(self._ledger.due, self._key, self._clock(), most)))
+        self._due.extend(self._items_of(await asyncio.to_thread(self._deliveries.due, self._key, self._clock(), most)))
         if self._is_failing() and not self._due and time.monotonic() >= self._probe_at:
             self._probe_at = time.monotonic() + self._limits.probe
-            row = await asyncio.to_thread(self._ledger.oldest, self._key)
+            row = await asyncio.to_thread(self._deliveries.oldest, self._key)
             self._due.extend(self._items_of([] if row is None else [row], probe=True))
 
     def _items_of(self, rows: Iterable[Row], probe: bool = False) -> Iterator[Item]:
@@ -187,7 +193,7 @@ class Delivering:
 
     def _read(self, horizon: int) -> tuple[Sequence[Row], list[Item]]:
         names, machine = self._endpoint.names, self._endpoint.machine
-        rows = self._ledger.upcoming(self._key, self._read_to, horizon, self._limits.read)
+        rows = self._deliveries.upcoming(self._key, self._read_to, horizon, self._limits.read)
         notices = [(row, notice_of(row, self._key, names)) for row in rows if wanted(row, names, machine)]
         return rows, [Item(row["recorded"], row["message"], row["id"], each.name, each) for row, each in notices]
 
@@ -306,7 +312,7 @@ class Delivering:
             self._look_at = 0.0  # others may have waited behind it
 
     async def _keep(self) -> bool:
-        """Have the ledger keep what is settled, and the lease where it is time; False where that was lost."""
+        """Have the deliveries keep what is settled, and the lease where it is time; False where that was lost."""
         now, lease = time.monotonic(), self._limits.lease
         if not self._settled and now < self._renew_at:
             return True
@@ -316,7 +322,7 @@ class Delivering:
         wall = self._clock()
         standing = replace(self._standing, cursor=cursor, stopped_at=self._gone_at)
         about = (self._key, self._owner, settled, standing, wall, wall + lease)
-        kept = await asyncio.to_thread(self._ledger.settle, *about)
+        kept = await asyncio.to_thread(self._deliveries.settle, *about)
         if kept is None:
             return False
         if self._standing.stopped_at is not None and kept.stopped_at is None:
@@ -328,8 +334,8 @@ class Delivering:
         self._renew_at = now + (lease / 3 if kept.stopped_at is None else min(lease / 3, 5.0))
         if now >= self._trim_at:
             self._trim_at = now + lease
-            await asyncio.to_thread(self._ledger.trim, self._key, self._limits.rows, wall - self._limits.age)
-            self._waiting = Counter(await asyncio.to_thread(self._ledger.waiting, self._key))
+            await asyncio.to_thread(self._deliveries.trim, self._key, self._limits.rows, wall - self._limits.age)
+            self._waiting = Counter(await asyncio.to_thread(self._deliveries.waiting, self._key))
         return True
 
     async def _drain(self) -> None:
@@ -339,7 +345,7 @@ class Delivering:
         self._collect()
         self._renew_at = 0.0
         await self._keep()
-        await asyncio.to_thread(self._ledger.release, self._key, self._owner)
+        await asyncio.to_thread(self._deliveries.release, self._key, self._owner)
 
     async def _abandon(self) -> None:
         for task in self._tasks:

@@ -10,15 +10,15 @@ from prometheus_client.registry import Collector
 from tracker.errors import StoreError
 from tracker.model import Clock
 from tracker.store.base import Row
+from tracker.webhooks.deliveries import Deliveries
 from tracker.webhooks.endpoint import Endpoint
-from tracker.webhooks.ledger import Ledger
 
 
 class WebhooksCollector(Collector):
     """The endpoints by their places in the configuration, since a URL may hold a secret."""
 
-    def __init__(self, ledger: Ledger, endpoints: Callable[[], Sequence[Endpoint]], clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, deliveries: Deliveries, endpoints: Callable[[], Sequence[Endpoint]], clock: Clock) -> None:
+        self._deliveries = deliveries
         self._endpoints = endpoints
         self._clock = clock
 
@@ -28,7 +28,7 @@ class WebhooksCollector(Collector):
         endpoints = self._endpoints()
         if endpoints:
             try:
-                found = self._ledger.endpoints()
+                found = self._deliveries.endpoints()
             except StoreError:
                 endpoints = ()
         rows = [(str(each.place), found[each.key]) for each in endpoints if each.key in found]

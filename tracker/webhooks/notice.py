@@ -72,7 +72,7 @@ def notice_of(row: Mapping[str, Any], endpoint: str, words: Mapping[str, str]) -
     """The notice for an endpoint, by its key and its ``words`` for events, of a stored event that has a name."""
     name = TYPES[row["type"]]
     hit = name in HITS
-    first_at = row["first_open_at"] if name == "opened" else row["first_click_at"]
+    counts = json.loads(row["counts"] or "{}")
     return Notice(
         id=notice_id(endpoint, row["message"], row["id"]),
         name=name,
@@ -96,7 +96,7 @@ def notice_of(row: Mapping[str, Any], endpoint: str, words: Mapping[str, str]) -
         position=row["position"] or 0,
         address=row["address"],
         agent=row["agent"],
-        first=hit and row["class"] == "human" and first_at == row["at"],
+        first="unique_opens" in counts or "unique_clicks" in counts,
     )
 
 

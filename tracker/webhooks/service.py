@@ -13,9 +13,9 @@ import structlog
 from tracker.errors import StoreError
 from tracker.model import Clock
 from tracker.webhooks.client import Client
+from tracker.webhooks.deliveries import Deliveries
 from tracker.webhooks.delivering import Delivering, Limits
 from tracker.webhooks.endpoint import Endpoint
-from tracker.webhooks.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -28,13 +28,13 @@ class Webhooks:
 
     def __init__(
         self,
-        ledger: Ledger,
+        deliveries: Deliveries,
         owner: str,
         clock: Clock = time.time,
         limits: Limits | None = None,
         client: Callable[[Endpoint], Client] = Client,
     ) -> None:
-        self._ledger = ledger
+        self._deliveries = deliveries
         self._owner = owner
         self._clock = clock
         self._limits = limits or Limits()
@@ -70,7 +70,7 @@ class Webhooks:
         await self._end([key for key, each in self._running.items() if each.endpoint not in wanted])
         try:
             marks = {each.key: each.mark for each in wanted}
-            await asyncio.to_thread(self._ledger.enrol, marks, self._owner, self._clock())
+            await asyncio.to_thread(self._deliveries.enrol, marks, self._owner, self._clock())
         except StoreError as error:
             log.warning("webhooks wait for the store", cause=repr(error.__cause__))
             return False
@@ -80,7 +80,7 @@ class Webhooks:
         return True
 
     def _new(self, endpoint: Endpoint) -> Delivering:
-        return Delivering(endpoint, self._ledger, self._client(endpoint), self._owner, self._clock, self._limits)
+        return Delivering(endpoint, self._deliveries, self._client(endpoint), self._owner, self._clock, self._limits)
 
     async def _end(self, keys: Sequence[str]) -> None:
         await asyncio.gather(*(self._running.pop(key).end() for key in keys))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracker.webhooks.ledger import Settled, State
+from tracker.webhooks.deliveries import Settled, State
 from tracker.webhooks.notice import Notice, notice_of, wanted
 from tracker.webhooks.schedule import next_try
 

@@ -56,7 +56,7 @@ class Standing:
     stopped_at: float | None
 
 
-class Ledger(Protocol):
+class Deliveries(Protocol):
     """The deliveries to endpoints, which are known by their keys. ``owner`` names the node that delivers: only one does
     at a time, for as long as it has the lease. Times are in seconds since the epoch."""
 
@@ -100,10 +100,10 @@ class Ledger(Protocol):
     def endpoints(self) -> Mapping[str, Row]:
         """All that is known of each endpoint, by key."""
 
-    def deliveries(self, key: str, limit: int) -> Sequence[Row]:
+    def recent(self, key: str, limit: int) -> Sequence[Row]:
         """The last deliveries, what waits first."""
 
-    def delivery(self, key: str, recorded: int) -> Row | None:
+    def one(self, key: str, recorded: int) -> Row | None:
         """One delivery, with the event itself as ``about``."""
 
     def resend(self, key: str, recorded: int, now: float) -> bool:
