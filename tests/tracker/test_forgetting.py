@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.tracker.audit import Rows, audited
 from tests.tracker.facts import NOW, accepted, hit, no_mailbox, opted_out, outcome
 from tracker.errors import StoreError
 from tracker.mirror import Document, Kind, Splice, pack, unpack
@@ -96,6 +98,15 @@ def counts(store: SqliteStore) -> dict[str, tuple[Any, ...]]:
     return {row["id"]: tuple(row[name] for name in COUNTS) for row in store.messages(MessageFilter(), 1000).rows}
 
 
+def sums(rows: Rows) -> Counter[Any]:
+    """What was counted in all, by what it was counted."""
+    found: Counter[Any] = Counter()
+    for (sender, _, cohort, dimension, span, *_), row in rows.items():
+        if not sender and dimension in ("", "domain", "reason", "client", "path"):
+            found.update({(cohort, dimension, span, name): by for name, by in row.items()})
+    return found
+
+
 def held(folder: Path, address: str = ANN) -> list[str]:
     """The files that hold the address, in whatever form."""
     return [str(path) for path in folder.rglob("*") if path.is_file() and octets_hold(path.read_bytes(), address)]
@@ -103,10 +114,11 @@ def held(folder: Path, address: str = ANN) -> list[str]:
 
 def test_nothing_names_her_and_the_counts_stay(store: SqliteStore) -> None:
     alone, both, _, _ = history(store)
-    before = counts(store)
+    before, numbers = counts(store), sums(audited(store))
     assert held(store.path.parent)
     assert store.forget(ANN.swapcase()) == 2
     assert counts(store) == before
+    assert sums(audited(store)) == numbers
     assert held(store.path.parent) == []
     store.close()
     assert held(store.path.parent) == []
@@ -148,6 +160,7 @@ def test_later_hits_count_without_her_address(store: SqliteStore) -> None:
     after = counts(store)
     assert after[str(both.id)][6] == before[str(both.id)][6] + 1
     assert after[str(alone.id)][4] == before[str(alone.id)][4] + 1
+    audited(store)
     assert held(store.path.parent) == []
 
 
@@ -163,6 +176,32 @@ def test_what_was_said_of_her_before_comes_in_without_her(store: SqliteStore) ->
     assert row is not None
     assert (row["subject"], row["recipients"], row["clicks"]) == ("", 1, 4)
     assert [each["address"] for each in store.recipients(str(both.id))] == [BOB, None]
+    audited(store)
+
+
+def test_what_waits_to_be_counted_is_counted_without_her(store: SqliteStore) -> None:
+    history(store)
+    assert store.waiting()
+    store.forget(ANN)
+    audited(store)
+    assert held(store.path.parent) == []
+
+
+def test_rows_of_sums_that_become_one_hold_both(store: SqliteStore) -> None:
+    """Two senders that she is, by her address in two cases, and one that is called so already."""
+    mails = [to(BOB, sender=sender, tag=ANN, links=()) for sender in (ANN, ANN.upper(), "forgotten")]
+    store.apply([*mails, *(hit(each.id) for each in mails)])
+    before = sums(audited(store))
+    store.forget(ANN)
+    rows = audited(store)
+    assert sums(rows) == before
+    assert {(sender, tag) for sender, tag, *_ in rows} == {
+        ("", ""),
+        ("forgotten", ""),
+        ("", "forgotten"),
+        ("forgotten",) * 2,
+    }
+    assert held(store.path.parent) == []
 
 
 def test_mail_that_she_gets_afterwards_is_known_as_hers(store: SqliteStore) -> None:

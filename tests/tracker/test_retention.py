@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from tests.tracker.audit import audited
 from tests.tracker.facts import NOW, accepted, hit, outcome
 from tracker import retention
 from tracker.errors import StoreError
 from tracker.model import Fact, Link, LinkType, Recipient, Status
 from tracker.retention import Retention
-from tracker.store.base import MessageFilter
+from tracker.store.base import MessageFilter, ReportFilter
 from tracker.store.sqlite import SqliteStore
 
 DAY = 86_400.0
@@ -57,8 +58,10 @@ def counts(store: SqliteStore) -> dict[str, tuple[Any, ...]]:
 
 async def test_events_past_their_time_go_and_counts_stay(store: SqliteStore) -> None:
     messages = history(store, 30)
-    before = counts(store)
+    before, totals = counts(store), store.totals(ReportFilter(), 0, NOW * 2)
+    assert totals["opens"] == 30
     assert await kept(store, events=10 * DAY).round() == {"events": 20 * 6, "recipients": 0}
+    assert store.totals(ReportFilter(), 0, NOW * 2) == totals
     left = store.events(1000).rows
     assert {event["message"] for event in left} == {str(message.id) for message in messages[:10]}
     assert len(left) == 10 * 6
@@ -99,10 +102,15 @@ async def test_what_names_people_elsewhere_goes_with_them(store: SqliteStore) ->
     assert (first["url"], first["label"]) == ("https://x.test/for/forgotten?e=forgotten&n=1", "Dear forgotten")
     assert (second["url"], second["label"]) == ("https://x.test/2?a=1", "Two")
     assert [event["url"] for event in store.events(10, kind="click").rows] == [first["url"], second["url"]]
+    assert {row["value"] for row in store.breakdown(ReportFilter(), "url", 0, NOW * 2, ["clicks"], 9)} == {
+        first["url"],
+        second["url"],
+    }
     store.apply([hit(message.id, 1, 1, NOW + 500, url=url)])
     row = store.message(str(message.id))
     assert row is not None
     assert row["clicks"] == 3
+    audited(store)
     store.close()
     for path in store.path.parent.iterdir():
         assert b"ann" not in path.read_bytes()

@@ -30,6 +30,7 @@ def count(db: sqlite3.Connection, hits: Sequence[Hit], ledger: Ledger) -> None:
     for hit in hits:
         by_copy[str(hit.message), hit.recipient].append(hit)
     kept = Copies(db, {((str(hit.message), hit.recipient), hit.position) for hit in hits})
+    stamps = {hit.id: ledger.stamp(hit.at) for hit in hits}  # as they were told
     rows: list[tuple[Any, ...]] = []
     late: list[tuple[Key, list[Hit]]] = []
     for key, found in by_copy.items():
@@ -37,11 +38,11 @@ def count(db: sqlite3.Connection, hits: Sequence[Hit], ledger: Ledger) -> None:
         copy = kept.get(key)
         ledger.know(key[0])
         if copy is None:
-            rows += [_shared(hit, ledger) for hit in found]
+            rows += [_shared(hit, stamps[hit.id], ledger) for hit in found]
         elif _in_order(copy, found):
-            rows += [_alone(hit, copy, ledger) for hit in found]
+            rows += [_alone(hit, stamps[hit.id], copy, ledger) for hit in found]
         else:
-            rows += [_unjudged(hit, copy, ledger) for hit in found]
+            rows += [_unjudged(hit, stamps[hit.id], copy, ledger) for hit in found]
             late.append((key, found))
     db.executemany(timeline.INSERT, rows)
     _bare_links(db, hits)
@@ -88,17 +89,17 @@ def _stretches(hits: Sequence[Hit]) -> Iterable[tuple[float, float]]:
     yield first, last
 
 
-def _shared(hit: Hit, ledger: Ledger) -> tuple[Any, ...]:
+def _shared(hit: Hit, recorded: int, ledger: Ledger) -> tuple[Any, ...]:
     """Count a hit that names no recipient; whoever saw it told repeats."""
     verdict = hit.verdict or classify(hit)
     type, counts = event_type(hit), dict[str, int]()
     if verdict.kind != "repeat":
         human, on_link = verdict.cls is HitClass.HUMAN, hit.event == "click" and hit.position > 0
         counts = dict(of_hit(type, human, on_link, Firsts()))
-    return _row(hit, type, verdict, counts, ledger, nameless=False)
+    return _row(hit, recorded, type, verdict, counts, ledger, nameless=False)
 
 
-def _alone(hit: Hit, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
+def _alone(hit: Hit, recorded: int, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
     """Count a hit that changes nothing of what was before it."""
     alone = hit.verdict or classify(hit)
     human, token = alone.cls is HitClass.HUMAN, copy.token(hit.position)
@@ -108,17 +109,18 @@ def _alone(hit: Hit, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
     if verdict.kind != "repeat":
         firsts = copy.count(type, human, hit.position, hit.at)
         counts = of_hit(type, human, hit.event == "click" and hit.position > 0, firsts)
-    return _row(hit, type, verdict, counts, ledger, copy.nameless, alone)
+    return _row(hit, recorded, type, verdict, counts, ledger, copy.nameless, alone)
 
 
-def _unjudged(hit: Hit, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
+def _unjudged(hit: Hit, recorded: int, copy: Copy, ledger: Ledger) -> tuple[Any, ...]:
     """Keep a hit as it shows by itself, not counted yet."""
     copy.saw(hit.event, hit.at)
-    return _row(hit, event_type(hit), hit.verdict or classify(hit), copies.NOTHING, ledger, copy.nameless)
+    return _row(hit, recorded, event_type(hit), hit.verdict or classify(hit), copies.NOTHING, ledger, copy.nameless)
 
 
 def _row(
     hit: Hit,
+    recorded: int,
     type: str,
     verdict: Verdict,
     counts: Counts,
@@ -132,7 +134,7 @@ def _row(
     client = client_text(hit.agent)
     if counts:
         ledger.move(Entry(message, hit.recipient, position, type, client, slot_of(hit.at)), counts)
-    what = (message, str(hit.id), ledger.stamp(hit.at), hit.at, type, hit.recipient, position)
+    what = (message, str(hit.id), recorded, hit.at, type, hit.recipient, position)
     judged = (None if nameless else hit.url, verdict.cls.value, verdict.kind, verdict.reason, verdict.rules)
     by_itself = copies.kept_verdict(alone, verdict)
     return (*what, *judged, hit.address, hit.agent, kept, None, pack(counts), client, by_itself)

@@ -111,6 +111,14 @@ def client_text(agent: str | None) -> str | None:
     return "\t".join(client_of(agent)) if agent else None
 
 
+@lru_cache(maxsize=4096)
+def impersonal(text: str) -> str:
+    """A text of a link as counts are filed by it: the same before and after retention takes addresses out of it."""
+    while (shorter := without_addresses(text)) != text:
+        text = shorter
+    return text
+
+
 def domain_of(address: str | None) -> str | None:
     """What mail is counted under by where it went."""
     return (address or "").rpartition("@")[2].lower() or None
@@ -156,7 +164,7 @@ def _file(found: Filed, entry: Entry, counts: Counts, message: _Message, rows: _
     if link and entry.type == "click" and message.known:
         for name, text in zip(_LINK, rows.links.get((entry.message, entry.position), ()), strict=False):
             if text:
-                _add(places[Place(*of, BY_EVENT, name, entry.slot, without_addresses(text))], link)
+                _add(places[Place(*of, BY_EVENT, name, entry.slot, impersonal(text))], link)
     if message.known and message.mailing_key:
         _file_mailing(found, entry, own, link, message)
 

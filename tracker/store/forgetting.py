@@ -13,9 +13,16 @@ from typing import Any, NamedTuple
 
 from tracker.model import Accepted, Fact, NoMailbox, OptedIn, OptedOut, Unwanted
 from tracker.redaction import EXACT, REDACTED, Redactor, addresses_in
-from tracker.store import suppressions, timeline
+from tracker.store import rolling, suppressions, timeline
 
-_IDS = ("message", "id")
+_IDS = ("message", "id", "counts", "alone")
+"""Columns that name nobody."""
+SUMS = ("counts", "mailings", "mailing_links")
+"""Tables of sums: where two rows become one, it holds both."""
+_JOINED = {
+    "first_accepted_at": "min(first_accepted_at, excluded.first_accepted_at)",
+    "last_accepted_at": "max(last_accepted_at, excluded.last_accepted_at)",
+}
 _Said = OptedOut | OptedIn | NoMailbox | Unwanted
 _CANDIDATE = "{0} GLOB '*[@%&\\]*'"
 
@@ -64,29 +71,66 @@ def erase(db: sqlite3.Connection, redactor: Redactor, limit: int) -> int:
             # What was written to one person alone tells of that person.
             forgotten = "subject = '', metadata = '{}', reverse_path = NULL"  # an app may write the recipient into it
             db.execute(f"UPDATE messages SET {forgotten} WHERE id = ?", [message])  # noqa: S608
-            db.execute("UPDATE links SET url = page WHERE message = ?", [message])
+            with rolling.refiling(db, None, [message]):
+                db.execute("UPDATE links SET url = page WHERE message = ?", [message])
             db.execute("DELETE FROM pages WHERE message = ?", [message])
     return len(found)
 
 
 def mentions(db: sqlite3.Connection, redactor: Redactor) -> list[Change]:
     """Every other row that names the address, in whatever table, and what it is to be without it. Reads all rows."""
-    db.create_function("names_it", 1, lambda text: isinstance(text, str) and redactor.found_in(text))
     tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
-    found = [change for (table,) in tables for change in _mentions_in(db, table, redactor)]
+    found = _all_mentions(db, [table for (table,) in tables], redactor)
     for message, content in db.execute("SELECT message, content FROM pages"):
         if (changed := redactor.page(content)) != content:
             found.append(Change("pages", {"message": message}, {"content": changed}))
     return found
 
 
+def mentions_in_sums(db: sqlite3.Connection, redactor: Redactor) -> list[Change]:
+    """The same of counters alone, which go on being made while the rest is rewritten."""
+    return _all_mentions(db, SUMS, redactor)
+
+
 def rewrite(db: sqlite3.Connection, changes: Iterable[Change]) -> None:
-    """Write rows without the address."""
+    """Write rows without the address. What was counted by a row that changes is counted by what it says then."""
+    rolling.flush(db)
     for change in changes:
-        sets = ", ".join(f"{column} = ?" for column in change.values)
-        where = " AND ".join(f"{column} IS ?" for column in change.key)
-        sql = f"UPDATE OR REPLACE {change.table} SET {sets} WHERE {where}"  # noqa: S608
-        db.execute(sql, [*change.values.values(), *change.key.values()])
+        if change.table in SUMS:
+            _join(db, change)
+            continue
+        if change.table == "links":
+            with rolling.refiling(db, None, [change.key["message"]]):
+                _rewrite(db, change)
+            continue
+        _rewrite(db, change)
+
+
+def _rewrite(db: sqlite3.Connection, change: Change) -> None:
+    sets = ", ".join(f"{column} = ?" for column in change.values)
+    where = " AND ".join(f"{column} IS ?" for column in change.key)
+    sql = f"UPDATE OR REPLACE {change.table} SET {sets} WHERE {where}"  # noqa: S608
+    db.execute(sql, [*change.values.values(), *change.key.values()])
+
+
+def _join(db: sqlite3.Connection, change: Change) -> None:
+    """Write a row of sums; where there is one of its new key already, the two become one that holds both sums."""
+    where = " AND ".join(f"{column} IS ?" for column in change.key)
+    cursor = db.execute(f"SELECT * FROM {change.table} WHERE {where}", list(change.key.values()))  # noqa: S608
+    names = [column[0] for column in cursor.description]
+    for row in cursor.fetchall():  # none where it has become another meanwhile
+        db.execute(f"DELETE FROM {change.table} WHERE {where}", list(change.key.values()))  # noqa: S608
+        values = {**dict(zip(names, row, strict=True)), **change.values}
+        joined = ", ".join(
+            f"{name} = {_JOINED.get(name, '{0} + excluded.{0}').format(name)}"
+            for name in names
+            if name not in change.key and not isinstance(values[name], str | None)
+        )
+        db.execute(
+            f"INSERT INTO {change.table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+            f" ON CONFLICT ({', '.join(change.key)}) DO UPDATE SET {joined}",
+            list(values.values()),
+        )
 
 
 def veiled(db: sqlite3.Connection, facts: Sequence[Fact]) -> list[Fact]:
@@ -127,6 +171,11 @@ def _is_forgotten(db: sqlite3.Connection, address: str, made_at: float) -> bool:
     """Whether an address was forgotten after that time."""
     mark = suppressions.mark_of(suppressions.key_of(db), address)
     return db.execute("SELECT 1 FROM forgotten WHERE mark = ? AND at >= ?", [mark, made_at]).fetchone() is not None
+
+
+def _all_mentions(db: sqlite3.Connection, tables: Iterable[str], redactor: Redactor) -> list[Change]:
+    db.create_function("names_it", 1, lambda text: isinstance(text, str) and redactor.found_in(text))
+    return [change for table in tables for change in _mentions_in(db, table, redactor)]
 
 
 def _mentions_in(db: sqlite3.Connection, table: str, redactor: Redactor) -> list[Change]:

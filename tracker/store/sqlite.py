@@ -136,11 +136,13 @@ class SqliteStore:
             with self._lock, self._trouble(), self._transaction() as db:
                 found = forgetting.erase(db, redactor, _BITE)
             erased += found
-        with self._trouble(), closing(self._connect()) as reader:
-            changes = forgetting.mentions(reader, redactor)
-        for start in range(0, len(changes), _BITE):
-            with self._lock, self._trouble(), self._transaction() as db:
-                forgetting.rewrite(db, changes[start : start + _BITE])
+        # Counters go on being made by what is not rewritten yet, so they are looked through again.
+        for find in (forgetting.mentions, forgetting.mentions_in_sums):
+            with self._trouble(), closing(self._connect()) as reader:
+                changes = find(reader, redactor)
+            for start in range(0, len(changes), _BITE):
+                with self._lock, self._trouble(), self._transaction() as db:
+                    forgetting.rewrite(db, changes[start : start + _BITE])
         with self._lock, self._trouble():
             scrub(self._write_connection(), self.path, redactor)
         return erased
