@@ -6,6 +6,7 @@ import random
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.tracker.audit import audited
 from tests.tracker.facts import BROWSER, accepted, hit, opted_in, opted_out
 from tests.tracker.plain import Plain
 from tracker.model import (
@@ -267,4 +269,77 @@ def test_every_number_is_a_plain_count(
     check_totals(store, plain, chance)
     check_mailings(store, plain)
     contributions(store)
+    audited(store)
+    store.close()
+
+
+def aged(store: SqliteStore) -> None:
+    """Make a store what it was before counters were kept by time."""
+    with closing(sqlite3.connect(store.path)) as db, db:
+        for table in ("counts", "mailings", "mailing_links", "moves"):
+            db.execute(f"DELETE FROM {table}")
+        db.execute("UPDATE events SET counts = NULL, alone = NULL, client = NULL")
+        db.execute("UPDATE events SET kind = NULL, reason = NULL WHERE type = 'bounced'")
+        db.execute("UPDATE messages SET counted = 0, mailing_key = NULL, links = NULL, tracked_links = NULL")
+        db.execute("UPDATE messages SET targeted = 0, open_tracked = 0, click_tracked = 0, both = 0")
+        db.execute("UPDATE recipients SET domain = NULL, hit_at = NULL, click_at = NULL, sent_at = NULL")
+        db.execute("UPDATE recipients SET bounced_at = NULL, error_at = NULL, suppressed_at = NULL")
+        db.execute("UPDATE touches SET first_at = NULL")
+        db.execute("UPDATE opt_outs SET event = NULL")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(facts=FACTS, later=FACTS, seed=st.integers(0, 10**6))
+def test_a_store_from_before_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, facts: list[Fact], later: list[Fact], seed: int
+) -> None:
+    chance = random.Random(seed)
+    store = SqliteStore(tmp_path_factory.mktemp("aged") / "s.sqlite")
+    store.open()
+    told(store, one_a_time([*facts, *MAIL]), chance)
+    numbers = audited(store)
+    aged(store)
+    # What comes in meanwhile finds its message counted first.
+    told(store, later := one_a_time(later), chance)
+    audited(store)
+    check_rows(store, plain := Plain(one_a_time([*facts, *later, *MAIL])))
+    check_totals(store, plain, chance)
+    check_mailings(store, plain)
+    if not later:
+        assert audited(store) == numbers
+    store.close()
+
+
+def test_what_is_left_of_events_that_are_gone_is_counted_by_acceptance(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite")
+    store.apply([MAIL[0], Outcome(MAIL[0].id, 1, Status.SENT, START + 1, "250 Ok"), a_hit(0, 1, 0, 5, BROWSER, "GET")])
+    before = store.totals(ReportFilter(), START, START + 1, cohort=True)
+    day = store.totals(ReportFilter(), START - 1e6, START + 1e6, cohort=True)
+    store.drop_events(START * 2, 1000)
+    aged(store)
+    while store.roll(100):
+        pass
+    for since, until, expected in ((START, START + 1, before), (START - 1e6, START + 1e6, day)):
+        found = store.totals(ReportFilter(), since, until, cohort=True)
+        same = [name for name in COLUMNS if "tracked" not in name and name != "both"]
+        assert [found[name] for name in same] == [expected[name] for name in same]
+    assert store.totals(ReportFilter(), 0, START * 2)["opens"] == 0
+    (mailing,) = store.mailings(MessageFilter(), 10).rows
+    assert (mailing["messages"], mailing["sent"], mailing["opens"]) == (1, 1, 1)
+    store.close()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_days_of_another_zone_are_made_anew(tmp_path: Path, zone: str) -> None:
+    path, chance = tmp_path / "s.sqlite", random.Random(7)
+    facts = [*MAIL, *(a_hit(n % 5, 1, n % 3, n * 4000.0, BROWSER, "GET") for n in range(300))]
+    before = SqliteStore(path, zone="America/St_Johns")
+    told(before, facts[:200], chance)
+    audited(before)
+    before.close()
+    store = SqliteStore(path, zone=zone)
+    store.apply(facts[200:])
+    check_totals(store, Plain(facts), chance)  # while its days are those of the other zone
+    audited(store)
+    check_totals(store, Plain(facts), chance)
     store.close()
