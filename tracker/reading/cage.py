@@ -4,8 +4,8 @@ unless the reader wants it. Pure.
 What holds is the cage: the frame's sandbox and the policy that goes with it, by which no script runs, nothing loads and
 no form is sent, whatever the HTML says. The text is changed only where these let something through: a frame may lead
 itself on, so links lead nowhere and the page is ``inert``; connections may be opened ahead of a request that is then
-refused, as Chromium does for ``link`` and for frames, so these are taken out. Tags are found as the HTML standard has them (section 13.2.5), wherever they stand, in comments
-and style sheets too.
+refused, as Chromium does for ``link`` and for frames, so these are taken out. Tags are found as the HTML standard has
+them (section 13.2.5), wherever they stand, in comments and style sheets too.
 """
 
 from __future__ import annotations
