@@ -216,6 +216,7 @@ async def test_names_are_escaped(t: Tracker) -> None:
 async def test_a_look_at_the_page_is_a_click_on_the_opt_out_link(t: Tracker) -> None:
     agent = {"User-Agent": BROWSER}
     await t.client.get(PATH, headers=agent)
+    t.clock.now += 1
     await t.client.get(PATH, headers=agent)
     await t.client.head(PATH, headers=agent)
     t.clock.now += 20

@@ -44,6 +44,7 @@ async def test_the_pixel_is_a_gif_and_an_open(tmp_path: Path) -> None:
         assert (answer.status_code, answer.content, len(answer.content)) == (200, GIF, 43)
         assert answer.headers["content-type"] == "image/gif"
         is_public(answer)
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["opens"], row["unique_opens"], row["machine_opens"]) == (1, 1, 0)
 
@@ -55,6 +56,7 @@ async def test_the_redirect_is_byte_for_byte(tmp_path: Path) -> None:
         assert answer.status_code == 302
         assert raw[b"location"] == URL.encode()
         is_public(answer)
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["clicks"], row["unique_clicks"], row["opens"]) == (1, 1, 0)
         events = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
@@ -69,6 +71,7 @@ async def test_head_has_the_same_headers_and_is_no_person(tmp_path: Path) -> Non
             assert head.status_code == got.status_code
             assert head.content == b""
             assert dict(head.headers) == dict(got.headers)
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["opens"], row["machine_opens"], row["clicks"], row["machine_clicks"]) == (1, 1, 1, 1)
 
@@ -140,6 +143,7 @@ async def test_opt_out_and_mirror_links_are_counted_as_such(tmp_path: Path) -> N
         for position, kind in ((3, LinkType.OPT_OUT), (4, LinkType.MIRROR)):
             claim = Click(MESSAGE, 1, position, "https://example.com/own", kind)
             assert (await t.client.get("/c/" + KEYRING.seal(claim), headers=AGENT)).status_code == 302
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["clicks"], row["opt_out_clicks"], row["mirror_views"], row["opt_outs"]) == (0, 1, 1, 0)
 
@@ -229,6 +233,7 @@ async def test_no_more_is_kept_than_privacy_allows(
     async with tracker(tmp_path, config=configured(privacy={"ip": ip, "user_agent": agent})) as t:
         await t.client.get(PIXEL, headers=AGENT)
         await t.client.get(LINK, headers={"User-Agent": "curl/8.5.0"})
+        await t.settle()
         event, bot = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
         assert (event["address"], event["agent"]) == (address, kept)
         assert (event["class"], bot["class"], bot["kind"]) == ("human", "machine", "bot")
@@ -243,6 +248,7 @@ async def test_without_attribution_people_are_told_apart_and_not_kept(tmp_path: 
         for turn in range(3):
             await t.client.get(path, headers=AGENT | {"X-Forwarded-For": "ignored"})
             await t.client.get(path, headers={"User-Agent": BROWSER.replace("129", str(130 + turn))})
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["opens"], row["unique_opens"]) == (4, None)
         events = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
@@ -256,6 +262,7 @@ async def test_repeats_within_ten_seconds(tmp_path: Path) -> None:
         for step in (0, 4, 4, 4):
             t.clock.now += step
             await t.client.get(PIXEL, headers=AGENT)
+        await t.settle()
         row = await t.api(f"/messages/{MESSAGE}")
         assert (row["opens"], row["unique_opens"]) == (2, 1)
 
@@ -265,6 +272,7 @@ async def test_without_attribution_a_link_made_for_one_reader_does_not_tell_whos
         url = "https://example.com/p?e=ann%40example.net&n=1"
         answer = await t.client.get("/c/" + KEYRING.seal(Click(MESSAGE, None, 1, url)), headers=AGENT)
         assert answer.headers["location"] == url
+        await t.settle()
         events = (await t.api(f"/messages/{MESSAGE}/events"))["items"]
         assert [event["url"] for event in events] == ["https://example.com/p?e=forgotten&n=1"]
     assert not any(b"ann" in path.read_bytes() for path in tmp_path.glob("store.sqlite*"))  # noqa: ASYNC240
