@@ -83,7 +83,7 @@ def _mail(day: Row, before: Row) -> Iterator[Trouble]:
     if now is not None and day["bounced"] >= _MANY_BOUNCES and now > max(_BOUNCE_RATE, _TIMES_BEFORE * (past or 0)):
         usual = f"; in the week before it was {percent(past)}" if past is not None else ""
         text = f"{percent(now)} of the mail of the last 24 hours was refused{usual}."
-        yield Trouble("More bounces than usual.", text, "/report?period=today#reasons", "See the reasons")
+        yield Trouble("More bounces than usual.", text, "/report?period=7d#reasons", "See the reasons")
     complained = day["complaints"] / day["delivered"] if day["delivered"] else 0
     if day["complaints"] >= _MANY_COMPLAINTS and complained > _COMPLAINT_RATE:
         text = f"{percent(complained)} of the last 24 hours’ mail; hosts want less than 0.1%."
