@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -155,7 +156,7 @@ def _dashboard(
     picture = PicturePage(frame, store, config.public_url, config.retention.mirror_pages)
     parts: list[Part] = [
         SignIn(config, frame, gate),
-        Overview(frame, store, readiness, recorder.registry.get_sample_value, sample),
+        Overview(frame, store, readiness, partial(ops.figures, recorder.registry), sample),
         ReportPage(frame, store),
         MailingPages(frame, store, sample),
         MessageList(frame, store, sample),

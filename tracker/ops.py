@@ -56,6 +56,15 @@ def private_routes(store: Store, readiness: Readiness, registry: CollectorRegist
     return [Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
+def figures(registry: CollectorRegistry) -> dict[str, float]:
+    """Every figure of ``/metrics`` as of now by its name, over all of its labels together."""
+    found: dict[str, float] = {}
+    for metric in registry.collect():
+        for sample in metric.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found
+
+
 async def _writable(store: Store) -> bool:
     try:
         return await asyncio.wait_for(run_in_threadpool(store.check_writable), _PATIENCE)

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.fakes.month import fill
 from tests.tracker.facts import accepted, hit, outcome
@@ -180,7 +180,8 @@ def tab_to(page, text: str) -> None:
 def test_a_walk_by_keyboard_alone(browser, address, width, script):
     size = {"width": width, "height": 800}
     with opened(browser, address, key=None, viewport=size, java_script_enabled=script, reduced_motion="reduce") as page:
-        page.keyboard.type(READ_KEY)  # the field has the focus
+        page.wait_for_selector("#key:focus")
+        page.keyboard.type(READ_KEY)
         page.keyboard.press("Enter")
         page.wait_for_url(f"{address}/")
         page.keyboard.press("Tab")
@@ -268,8 +269,8 @@ def _mail() -> list[object]:
     return [message, outcome(message.id, at=now - 29), hit(message.id, at=now - 20), hit(message.id, 1, 1, at=now - 10)]
 
 
-def delivered(page) -> str:
-    return page.locator(".tiles li:has(.label:text-is('Delivered')) b").inner_text()
+def delivered(page):
+    return page.locator(".tiles li:has(.label:text-is('Delivered')) b")
 
 
 def refreshed(page) -> None:
@@ -280,14 +281,14 @@ def refreshed(page) -> None:
 
 def test_the_overview_refreshes_by_itself_and_keeps_focus_and_place(living):
     page, store = living
-    assert delivered(page) == "1"
+    expect(delivered(page)).to_have_text("1")
     page.locator("#clicks summary").focus()
     page.keyboard.press("Enter")
     page.evaluate("scrollTo(0, 300)")
     page.evaluate("document.body.dataset.mark = 'same page'")
     store.apply(_mail())
     refreshed(page)
-    page.wait_for_function("document.querySelectorAll('.tiles b')[1].textContent === '2'")
+    expect(delivered(page)).to_have_text("2")
     assert page.evaluate("document.body.dataset.mark") == "same page"
     assert page.evaluate("document.activeElement.closest('figure').id") == "clicks"
     assert page.evaluate("document.querySelector('#clicks details').open")
@@ -304,13 +305,13 @@ def test_what_is_read_aloud_is_what_is_wrong_and_only_when_it_changes(living):
         document.querySelector('[data-live-aloud]'), {childList: true, characterData: true, subtree: true}) }""")
     store.apply(_mail())
     refreshed(page)
-    page.wait_for_function("document.querySelectorAll('.tiles b')[1].textContent === '2'")
+    expect(delivered(page)).to_have_text("2")
     assert page.evaluate("window.told") == 0
     message = accepted(at=time.time() - 60)
     store.apply([message, outcome(message.id, status=Status.ERROR, at=time.time() - 5)])
     refreshed(page)
-    page.wait_for_function("window.told > 0")
-    assert spoken.text_content().startswith("1 thing needs a look: 1 recipient was given up")
+    expect(spoken).to_contain_text("1 thing needs a look: 1 recipient was given up")
+    assert page.evaluate("window.told") > 0
     assert page.locator(".troubles li.bad").count() == 1
 
 

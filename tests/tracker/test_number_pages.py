@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import AsyncIterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
@@ -188,6 +189,9 @@ async def test_mailings_are_searched_and_have_their_page(t: Tracker) -> None:
     ]
     (opens,) = html.fromstring(text).xpath("//figure[@id='course']//tbody")
     assert sum(int(cell.text) for cell in opens.xpath("tr/td[1]")) == mailing["opens"]
+    course = rows(await file(t, f"{path}?format=csv&table=course"))
+    assert sum(int(row["clicks"]) for row in course) == mailing["clicks"]
+    assert all(row["end_at"] == later["start_at"] for row, later in pairwise(course))
     (own,) = html.fromstring(text).xpath("//a[contains(@href, 'mailing_key')]/@href")
     messages = rows(await file(t, f"{own}&format=csv"))
     assert len(messages) == mailing["messages"] == len(rows(await file(t, f"{path}?format=csv&table=messages")))

@@ -19,7 +19,7 @@ def found(
     readiness: Mapping[str, bool] = {"smtp": True},
     **figures: float,
 ) -> list[tuple[str, bool]]:
-    return [(each.title, each.bad) for each in troubles(day, before, readiness, figures.get)]
+    return [(each.title, each.bad) for each in troubles(day, before, readiness, figures)]
 
 
 def test_all_is_well() -> None:
@@ -33,6 +33,8 @@ def test_all_is_well() -> None:
         ({"hits_lost_total": 1}, "1 hit lost."),
         ({"journal_facts": 1500}, "1\u202f500 hits wait in the journal."),
         ({"smarthosts_failing": 1, "queue_messages": 12}, "A smarthost fails."),
+        ({"webhooks_stopped": 1}, "1 webhook has stopped."),
+        ({"webhooks_waiting": 2}, "2 events wait for a webhook."),
         ({"queue_oldest_seconds": 7000, "queue_messages": 1}, "The oldest mail has waited for 116 minutes."),
         ({"queue_oldest_seconds": 90_000}, "The oldest mail has waited for 25 hours."),
         ({"queue_oldest_seconds": 260_000}, "The oldest mail has waited for 3 days."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -16,6 +18,7 @@ from tracker.reading.frame import ROWS, Frame, Visit, signed_in
 from tracker.store.base import MessageFilter, Row, Store
 
 MAILING, LINK = models.columns(models.Mailing), models.columns(models.MailingLink)
+COURSE = ("start_at", "end_at", "sent", "opens", "machine_opens", "clicks", "machine_clicks")
 _LINKS = 200
 
 
@@ -62,7 +65,12 @@ class MailingPages:
             return visit.problem(404, "Not found", text)
         links = partial(self._store.mailing_links, row["id"])
         messages = partial(self._store.messages, MessageFilter(mailing_key=row["id"]))
-        file = await file_of(asked, {"links": Table(LINK, links), "messages": Table(shapes.MESSAGE, messages)})
+        tables = {
+            "links": Table(LINK, links),
+            "messages": Table(shapes.MESSAGE, messages),
+            "course": Table.of(COURSE, partial(self._intervals, row)),
+        }
+        file = await file_of(asked, tables)
         if file is not None:
             return file
         found = await run_in_threadpool(links, _LINKS)
@@ -81,9 +89,16 @@ class MailingPages:
         )
 
     def _course(self, mailing: Row) -> Chart:
-        bounds = intervals.course(mailing["first_accepted_at"], self.frame.clock(), self.frame.zone)
+        rows, zone = self._intervals(mailing), self.frame.zone
+        bounds = [*(row["start_at"] for row in rows), rows[-1]["end_at"]]
         title = "The first week, by three hours" if bounds[1] - bounds[0] > 3600 else "The first days, by the hour"
-        rows = self._store.mailing_series(mailing["id"], bounds)
         opened = Series("opened", "Opens", [row["opens"] for row in rows])
         clicked = Series("clicked", "Clicks", [row["clicks"] for row in rows], "line")
-        return charts.chart(title, "opens or clicks", intervals.named(bounds, self.frame.zone), [opened, clicked])
+        return charts.chart(title, "opens or clicks", intervals.named(bounds, zone), [opened, clicked])
+
+    def _intervals(self, mailing: Row) -> Sequence[Row]:
+        bounds = intervals.course(mailing["first_accepted_at"], self.frame.clock(), self.frame.zone)
+        rows = self._store.mailing_series(mailing["id"], bounds)
+        return [
+            {"start_at": start, "end_at": end, **row} for (start, end), row in zip(pairwise(bounds), rows, strict=True)
+        ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +15,7 @@ from tracker.reading import charts, definitions, intervals, params, reports
 from tracker.reading.charts import Chart, Interval, Series
 from tracker.reading.downloads import CSV, Made, Table, file_of
 from tracker.reading.frame import Frame, Visit, signed_in
-from tracker.reading.troubles import Figure, troubles
+from tracker.reading.troubles import troubles
 from tracker.store.base import MessageFilter, ReportFilter, Store
 
 _LATEST = 6
@@ -23,13 +23,21 @@ _WEEK = 7 * 86400
 
 
 class Overview:
-    """The overview of one store; ``sample`` is a command that sends a sample mail, shown while there is none."""
+    """The overview of one store; ``figures`` are those of ``/metrics``, ``sample`` is a command that sends a sample
+    mail, shown while there is none."""
 
-    def __init__(self, frame: Frame, store: Store, readiness: Readiness, figure: Figure, sample: str | None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        store: Store,
+        readiness: Readiness,
+        figures: Callable[[], Mapping[str, float]],
+        sample: str | None,
+    ) -> None:
         self.frame = frame
         self._store = store
         self._readiness = readiness
-        self._figure = figure
+        self._figures = figures
         self._sample = sample
 
     def routes(self) -> list[Route]:
@@ -66,7 +74,7 @@ class Overview:
         return {
             "now": now,
             "report": report,
-            "troubles": troubles(day, week, self._readiness(), self._figure),
+            "troubles": troubles(day, week, self._readiness(), self._figures()),
             "activity": activity("Activity by the hour", named, report["series"]),
             "opens": told_apart("Opens", "opens", named, report["series"]),
             "clicks": told_apart("Clicks", "clicks", named, report["series"]),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tracker.reading.figures import number, percent
 from tracker.store.base import Row
-
-Figure = Callable[[str], float | None]
-"""A figure of ``/metrics`` by its name, None where this process has none such."""
 
 _OLD_SECONDS = 1800
 _MANY_BOUNCES, _BOUNCE_RATE, _TIMES_BEFORE = 5, 0.02, 2.0
@@ -28,34 +25,34 @@ class Trouble:
     bad: bool = False
 
 
-def troubles(day: Row, before: Row, readiness: Mapping[str, bool], figure: Figure) -> list[Trouble]:
+def troubles(day: Row, before: Row, readiness: Mapping[str, bool], figures: Mapping[str, float]) -> list[Trouble]:
     """All that is wrong. ``day`` and ``before`` are totals of the mail accepted in the last 24 hours, and in the seven
-    days before that."""
-    found = [*_service(readiness, figure), *_queue(figure), *_mail(day, before)]
+    days before that; ``figures`` are those of ``/metrics`` by their names, as far as there are such."""
+    found = [*_service(readiness, figures), *_queue(figures), *_webhooks(figures), *_mail(day, before)]
     return sorted(found, key=lambda each: not each.bad)
 
 
-def _service(readiness: Mapping[str, bool], figure: Figure) -> Iterator[Trouble]:
+def _service(readiness: Mapping[str, bool], figures: Mapping[str, float]) -> Iterator[Trouble]:
     missing = sorted(name for name, fine in readiness.items() if not fine)
     if missing:
         text = f"Not ready: {', '.join(missing)}. The log of the service says why."
         yield Trouble("The service is not ready.", text, bad=True)
-    lost = figure("hits_lost_total") or 0
+    lost = figures.get("hits_lost_total", 0)
     if lost:
         yield Trouble(
             f"{_some(lost, 'hit', 'hits')} lost.",
             "No disk took them, so they are never counted. Look for room on the disk of data_dir.",
             bad=True,
         )
-    waiting = figure("journal_facts") or 0
+    waiting = figures.get("journal_facts", 0)
     if waiting:
         text = "The store is away or slow; they are counted once it is back. Until then numbers are behind."
         yield Trouble(f"{_some(waiting, 'hit waits', 'hits wait')} in the journal.", text)
 
 
-def _queue(figure: Figure) -> Iterator[Trouble]:
-    failing, oldest = figure("smarthosts_failing") or 0, figure("queue_oldest_seconds") or 0
-    mails = figure("queue_messages") or 0
+def _queue(figures: Mapping[str, float]) -> Iterator[Trouble]:
+    failing, oldest = figures.get("smarthosts_failing", 0), figures.get("queue_oldest_seconds", 0)
+    mails = figures.get("queue_messages", 0)
     look = ("/queue", "See the queue")
     if failing:
         text = f"{_some(mails, 'mail waits', 'mails wait')} in the queue and will be tried again."
@@ -64,6 +61,17 @@ def _queue(figure: Figure) -> Iterator[Trouble]:
     if oldest > _OLD_SECONDS:
         text = f"{_some(mails, 'mail waits', 'mails wait')} in the queue; each is tried again until it is given up."
         yield Trouble(f"The oldest mail has waited for {_long(oldest)}.", text, *look)
+
+
+def _webhooks(figures: Mapping[str, float]) -> Iterator[Trouble]:
+    stopped, waiting = figures.get("webhooks_stopped", 0), figures.get("webhooks_waiting", 0)
+    look = ("/webhooks", "See the webhooks")
+    if stopped:
+        text = "It answered that it is gone, so nothing is sent there any more."
+        yield Trouble(f"{_some(stopped, 'webhook has', 'webhooks have')} stopped.", text, *look, bad=True)
+    if waiting:
+        text = "A webhook does not take them; they are tried again until they are given up."
+        yield Trouble(f"{_some(waiting, 'event waits', 'events wait')} for a webhook.", text, *look)
 
 
 def _mail(day: Row, before: Row) -> Iterator[Trouble]:
@@ -75,7 +83,7 @@ def _mail(day: Row, before: Row) -> Iterator[Trouble]:
     if now is not None and day["bounced"] >= _MANY_BOUNCES and now > max(_BOUNCE_RATE, _TIMES_BEFORE * (past or 0)):
         usual = f"; in the week before it was {percent(past)}" if past is not None else ""
         text = f"{percent(now)} of the mail of the last 24 hours was refused{usual}."
-        yield Trouble("More bounces than usual.", text, "/report?period=today#reasons", "See the reasons")
+        yield Trouble("More bounces than usual.", text, "/report?period=7d#reasons", "See the reasons")
     complained = day["complaints"] / day["delivered"] if day["delivered"] else 0
     if day["complaints"] >= _MANY_COMPLAINTS and complained > _COMPLAINT_RATE:
         text = f"{percent(complained)} of the last 24 hours’ mail; hosts want less than 0.1%."
