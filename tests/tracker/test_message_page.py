@@ -16,7 +16,7 @@ from tests.tracker.test_editors import filled
 from tests.tracker.test_pages import page, sign_in
 from tests.tracker.tracked import KEYRING, Tracker, tracker
 from tracker.mirror import Document, Kind, Splice, pack
-from tracker.model import Link, LinkType, MirrorPage, Recipient, Status, new_id
+from tracker.model import BounceKind, Link, LinkType, MirrorPage, Recipient, Returned, Status, new_id
 
 HTML = Document(
     (
@@ -97,6 +97,17 @@ async def test_the_timeline_tells_each_try_and_each_hit(t: Tracker) -> None:
     assert lines[3] == "Taken by the smarthost person1@example.net Try 2. 250 2.0.0 Ok"
     assert "Clicked person1@example.net person browser https://example.com/2?a=1 Link 2: Link 2." in lines[4]
     assert "Opened person2@example.net machine privacy proxy" in lines[5]
+
+
+async def test_what_comes_back_later_is_no_try(t: Tracker) -> None:
+    message = accepted(instrumented=False, reason="no_html")
+    t.store.apply([message, outcome(message.id)])
+    for number, kind, code in ((2, BounceKind.DELAYED, "4.4.1"), (3, BounceKind.HARD, "5.1.1")):
+        t.store.apply([Returned(message.id, 1, kind, code, "smtp; x", NOW + number)])
+    lines = texts(await page(t, f"/messages/{message.id}"), "//ol[contains(@class, 'timeline')]/li/div")
+    assert "no_html" not in lines[0].lower()
+    assert lines[2].startswith("Delayed on its way person1@example.net delayed 4.4.1: the host does not answer.")
+    assert lines[3].startswith("Bounced person1@example.net hard 5.1.1: no such mailbox.")
 
 
 async def test_the_timeline_of_one_recipient_alone(t: Tracker) -> None:

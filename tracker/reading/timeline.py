@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,16 +51,18 @@ def lines(events: Iterable[Row], message: Row, links: Mapping[int, Row], counted
             tried = tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
         if event["type"] == "sent":
             sent.add(event["recipient"])
-        found.append(_line(event, message, links, tried))
+        found.append(_line(event, message, links, tried, event["recipient"] in sent))
     return found
 
 
-def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Line:
+def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int, gone: bool) -> Line:
     type = event["type"]
+    # what is only delayed after it was taken is not in our hands any more
+    title = "Delayed on its way" if gone and type == "deferred" else words.EVENTS.get(type)
     said = list(_about(event, message, links, tried))
     return Line(
         event["at"],
-        words.EVENTS.get(type, type.replace("_", " ").capitalize()),
+        title or type.replace("_", " ").capitalize(),
         _TONES.get(type, "") if event["class"] != "machine" else "machine",
         event["recipient_address"] or (f"recipient {event['recipient']}" if event["recipient"] else None),
         tuple(_chips(event)),
@@ -69,6 +72,7 @@ def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Lin
     )
 
 
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 _TONES = {
     "sent": "good",
     "deferred": "wait",
@@ -103,11 +107,18 @@ def _about(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> It
     link = links.get(event["position"] or 0)
     if link is not None:
         yield f"Link {link['position']}: {link['label'] or 'no text'}."
-    if event["reason"]:
-        yield f"{event['reason'][0].upper()}{event['reason'][1:]}."
+    if event["reason"] and event["type"] != "accepted":
+        yield _because(event["reason"])
     about = [each for each in (event["agent"], event["address"]) if each]
     if about:
         yield " · ".join(about)
+
+
+def _because(reason: str) -> str:
+    if not _STATUS.fullmatch(reason):
+        return f"{reason[0].upper()}{reason[1:]}."
+    said = words.enhanced(reason)
+    return f"{reason}: {said}." if said else f"{reason}."
 
 
 def instrumented(message: Row, links: Mapping[int, Row]) -> str:
