@@ -103,7 +103,7 @@ async def test_what_comes_back_later_is_no_try(t: Tracker) -> None:
     message = accepted(instrumented=False, reason="no_html")
     t.store.apply([message, outcome(message.id)])
     for number, kind, code in ((2, BounceKind.DELAYED, "4.4.1"), (3, BounceKind.HARD, "5.1.1")):
-        t.store.apply([Returned(message.id, 1, kind, code, "smtp; x", NOW + number)])
+        t.store.apply([Returned(message.id, 1, NOW + number, kind, code, "smtp; x")])
     lines = texts(await page(t, f"/messages/{message.id}"), "//ol[contains(@class, 'timeline')]/li/div")
     assert "no_html" not in lines[0].lower()
     assert lines[2].startswith("Delayed on its way person1@example.net delayed 4.4.1: the host does not answer.")
