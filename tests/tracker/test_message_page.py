@@ -63,8 +63,8 @@ async def test_the_steps_from_acceptance_to_clicks(t: Tracker) -> None:
         "Targeted 4",
         "Sent 2 50.0% of those not suppressed taken by the smarthost",
         "Delivered 2 50.0% of those not suppressed 1 bounced, 1 on the way",
-        "Opened 1 50.0% of delivered 1 open in all",
-        "Clicked 1 50.0% of delivered 1 click in all, 1 by machines",
+        "Opened 1 50.0% of delivered with a pixel 1 open in all",
+        "Clicked 1 50.0% of delivered with a tracked link 1 click in all, 1 by machines",
     ]
 
 
@@ -78,10 +78,11 @@ async def test_without_attribution_the_people_are_unknown(t: Tracker) -> None:
 
 async def test_a_mail_that_was_not_tracked_says_why_and_what_to_do(t: Tracker) -> None:
     message = accepted(instrumented=False, reason="dkim_signed", pixel=False, links=())
-    t.store.apply([message])
+    t.store.apply([message, outcome(message.id)])
     text = await page(t, f"/messages/{message.id}")
     assert "would break the signature" in texts(text, "//div[contains(@class, 'untracked')]")[0]
     assert "signed_mail: resign" in texts(text, "//div[contains(@class, 'untracked')]")[0]
+    assert texts(text, "//ol[@class='funnel']/li")[3:] == ["Opened 0 no pixel in it", "Clicked 0 no tracked link in it"]
     assert "Not tracked. The sending app signed it" in texts(text, "//ol[contains(@class, 'timeline')]/li")[0]
 
 
