@@ -98,8 +98,6 @@ def _below(value: Any, field: FieldInfo, path: KeyPath) -> Iterator[tuple[KeyPat
     elif isinstance(value, dict) and value and all(isinstance(each, Section) for each in value.values()):
         for key, each in value.items():
             yield from _keys(each, (*path, key))
-    elif isinstance(value, str) and path[:2] == ("tracker", "webhooks"):
-        yield path, value.partition("?")[0]  # what follows is often a token
     else:
         yield path, _written(value, field)
 
@@ -113,6 +111,8 @@ def _secret(value: Any, field: FieldInfo) -> str:
         return value
     if isinstance(value, str) and "://" in value:
         parts = urlsplit(value)
+        if parts.scheme in ("http", "https"):
+            return f"{parts.scheme}://{parts.hostname or ''}/…"  # what follows may be a token
         user = f"{parts.username}@" if parts.username else ""
         return f"{parts.scheme}://{user}{parts.hostname or ''}{parts.path}"
     return _Hidden(repr([_revealed(each) for each in (value if _is_list(value) else (value,))]))

@@ -17,6 +17,7 @@ from relay.rewriting.marks import LABELS, MARKS
 from relay.rewriting.placeholders import OPT_OUT, SPELLINGS
 from tests.tracker.tracked import judge
 from tracker.hits.recorder import Metrics
+from tracker.reading import reasons
 from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
 from tracker.rolling import Roller
@@ -119,3 +120,10 @@ def test_the_document_of_the_api_names_every_request_and_status():
     assert sorted(named) == sorted(requests)
     statuses = {status for each in requests.values() for status in each["responses"] if status >= "400"}
     assert {row[0] for row in table("status", text)} == statuses | {"405"}
+
+
+def test_the_tables_of_reasons_are_the_codes():
+    inspecting = (ROOT / "docs" / "inspecting.md").read_text()
+    for reason, found in [*reasons.MAILS.items(), *reasons.LINKS.items()]:
+        if reason not in ("default", "saved", "scheme +notrack"):
+            assert f"| `{reason}` | {found.why} | {found.todo} |" in inspecting

@@ -49,6 +49,7 @@ relay:
   auth: {{users: {{shop: "{hashed}", blog: {{hash: "{hashed}", senders: ["*@blog.test"]}}}}}}
 tracker:
   api_keys: ["geheim-3", {{key: "geheim-4", access: read}}]
+  webhooks: [{{url: "https://hooks.test/geheim-6?key=geheim-7", format: mailgun, secret: geheim-8}}]
 senders:
   - match: "*@example.com"
     link_rules: [{{match: "https://x.test/*", type: never}}]
@@ -64,9 +65,11 @@ senders:
     hidden = {key for key, each in found.items() if each.value is None}
     assert hidden == {
         *("signing_keys", "relay.smarthost.password", "relay.auth.users.shop.hash", "relay.auth.users.blog.hash"),
-        *("tracker.api_keys", "senders[0].smarthost.password"),
+        *("tracker.api_keys", "tracker.webhooks[0].secret", "senders[0].smarthost.password"),
     }
     assert found["relay.smarthost.username"].value == "me"
+    assert found["tracker.webhooks[0].url"].value == "https://hooks.test/…"
+    assert found["tracker.webhooks[0].format"].value == "mailgun"
     assert found["relay.auth.users.blog.senders"].value == "[*@blog.test]"
     assert found["senders[0].link_rules"].value == "[{match: https://x.test/*, type: never}]"
     assert found["senders[0].url_params"].value == "{utm_source: news}"

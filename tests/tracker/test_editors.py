@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -181,6 +182,27 @@ async def test_links_of_one_sender_alone(t: Tracker) -> None:
     t.store.apply([accepted()])
     assert "https://example.com/1" in await page(t, "/links?sender=News@example.com")
     assert "No link is like that" in await page(t, "/links?sender=other@example.com")
+
+
+async def test_links_are_found_by_a_part_of_their_url(t: Tracker) -> None:
+    t.store.apply([accepted()])
+    for query, found in (("COM/2", ["https://example.com/2"]), ("%", []), ("nothing", [])):
+        tree = html.fromstring(await page(t, f"/links?q={quote(query)}"))
+        assert tree.xpath("//table[contains(@class, 'seen')]//th/span[@class='subject']/text()") == found
+    out = await t.client.get("/links?q=com/2&format=csv&table=links")
+    assert [line.partition(",")[0] for line in out.text.splitlines()] == ["url", "https://example.com/2"]
+
+
+async def test_a_form_leads_back_to_a_page_of_ours_and_nowhere_else(t: Tracker) -> None:
+    for back, place in (
+        ("/messages/x?recipient=2&cursor=y#links", "/messages/x?recipient=2&done=saved&count=1#links"),
+        ("//evil.test/", "/?done=saved&count=1"),
+        ("https://evil.test/", "/?done=saved&count=1"),
+        ("/\\evil.test", "/?done=saved&count=1"),
+        ("", "/links?done=saved&count=1"),
+    ):
+        answer = await post(t, "/links", {"url": "https://x.test/", "type": "never", "back": back})
+        assert answer.headers["location"] == place
 
 
 async def test_a_type_that_cannot_be_saved_is_refused(t: Tracker) -> None:

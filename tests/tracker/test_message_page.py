@@ -16,7 +16,7 @@ from tests.tracker.test_editors import filled
 from tests.tracker.test_pages import page, sign_in
 from tests.tracker.tracked import KEYRING, Tracker, tracker
 from tracker.mirror import Document, Kind, Splice, pack
-from tracker.model import Link, LinkType, MirrorPage, Recipient, Status, new_id
+from tracker.model import BounceKind, Link, LinkType, MirrorPage, Recipient, Returned, Status, new_id
 
 HTML = Document(
     (
@@ -63,8 +63,8 @@ async def test_the_steps_from_acceptance_to_clicks(t: Tracker) -> None:
         "Targeted 4",
         "Sent 2 50.0% of those not suppressed taken by the smarthost",
         "Delivered 2 50.0% of those not suppressed 1 bounced, 1 on the way",
-        "Opened 1 50.0% of delivered 1 open in all",
-        "Clicked 1 50.0% of delivered 1 click in all, 1 by machines",
+        "Opened 1 50.0% of delivered with a pixel 1 open in all",
+        "Clicked 1 50.0% of delivered with a tracked link 1 click in all, 1 by machines",
     ]
 
 
@@ -78,10 +78,11 @@ async def test_without_attribution_the_people_are_unknown(t: Tracker) -> None:
 
 async def test_a_mail_that_was_not_tracked_says_why_and_what_to_do(t: Tracker) -> None:
     message = accepted(instrumented=False, reason="dkim_signed", pixel=False, links=())
-    t.store.apply([message])
+    t.store.apply([message, outcome(message.id)])
     text = await page(t, f"/messages/{message.id}")
     assert "would break the signature" in texts(text, "//div[contains(@class, 'untracked')]")[0]
     assert "signed_mail: resign" in texts(text, "//div[contains(@class, 'untracked')]")[0]
+    assert texts(text, "//ol[@class='funnel']/li")[3:] == ["Opened 0 no pixel in it", "Clicked 0 no tracked link in it"]
     assert "Not tracked. The sending app signed it" in texts(text, "//ol[contains(@class, 'timeline')]/li")[0]
 
 
@@ -97,6 +98,17 @@ async def test_the_timeline_tells_each_try_and_each_hit(t: Tracker) -> None:
     assert lines[3] == "Taken by the smarthost person1@example.net Try 2. 250 2.0.0 Ok"
     assert "Clicked person1@example.net person browser https://example.com/2?a=1 Link 2: Link 2." in lines[4]
     assert "Opened person2@example.net machine privacy proxy" in lines[5]
+
+
+async def test_what_comes_back_later_is_no_try(t: Tracker) -> None:
+    message = accepted(instrumented=False, reason="no_html")
+    t.store.apply([message, outcome(message.id)])
+    for number, kind, code in ((2, BounceKind.DELAYED, "4.4.1"), (3, BounceKind.HARD, "5.1.1")):
+        t.store.apply([Returned(message.id, 1, NOW + number, kind, code, "smtp; x")])
+    lines = texts(await page(t, f"/messages/{message.id}"), "//ol[contains(@class, 'timeline')]/li/div")
+    assert "no_html" not in lines[0].lower()
+    assert lines[2].startswith("Delayed on its way person1@example.net delayed 4.4.1: the host does not answer.")
+    assert lines[3].startswith("Bounced person1@example.net hard 5.1.1: no such mailbox.")
 
 
 async def test_the_timeline_of_one_recipient_alone(t: Tracker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,16 +51,18 @@ def lines(events: Iterable[Row], message: Row, links: Mapping[int, Row], counted
             tried = tries[event["recipient"]] = tries.get(event["recipient"], 0) + 1
         if event["type"] == "sent":
             sent.add(event["recipient"])
-        found.append(_line(event, message, links, tried))
+        found.append(_line(event, message, links, tried, event["recipient"] in sent))
     return found
 
 
-def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Line:
+def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int, gone: bool) -> Line:
     type = event["type"]
+    # what is only delayed after it was taken is not in our hands any more
+    title = "Delayed on its way" if gone and type == "deferred" else words.EVENTS.get(type)
     said = list(_about(event, message, links, tried))
     return Line(
         event["at"],
-        words.EVENTS.get(type, type.replace("_", " ").capitalize()),
+        title or type.replace("_", " ").capitalize(),
         _TONES.get(type, "") if event["class"] != "machine" else "machine",
         event["recipient_address"] or (f"recipient {event['recipient']}" if event["recipient"] else None),
         tuple(_chips(event)),
@@ -69,6 +72,7 @@ def _line(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> Lin
     )
 
 
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 _TONES = {
     "sent": "good",
     "deferred": "wait",
@@ -103,11 +107,18 @@ def _about(event: Row, message: Row, links: Mapping[int, Row], tried: int) -> It
     link = links.get(event["position"] or 0)
     if link is not None:
         yield f"Link {link['position']}: {link['label'] or 'no text'}."
-    if event["reason"]:
-        yield f"{event['reason'][0].upper()}{event['reason'][1:]}."
+    if event["reason"] and event["type"] != "accepted":
+        yield _because(event["reason"])
     about = [each for each in (event["agent"], event["address"]) if each]
     if about:
         yield " · ".join(about)
+
+
+def _because(reason: str) -> str:
+    if not _STATUS.fullmatch(reason):
+        return f"{reason[0].upper()}{reason[1:]}."
+    said = words.enhanced(reason)
+    return f"{reason}: {said}." if said else f"{reason}."
 
 
 def instrumented(message: Row, links: Mapping[int, Row]) -> str:
@@ -122,25 +133,36 @@ def instrumented(message: Row, links: Mapping[int, Row]) -> str:
     return f"Instrumented: {' and '.join(parts)}." if parts else "Instrumented."
 
 
-def funnel(message: Row) -> list[Step]:
-    """From all who were meant to get it to those who clicked."""
-    targeted = message["recipients"]
-    known = message["unique_opens"] is not None
-    wanted = targeted - message["suppressed"]
-    opened = message["unique_opens"] if known else message["opens"]
-    clicked = message["unique_clicks"] if known else message["clicks"]
-    delivered = message["delivered"]
-    steps = (
-        ("Targeted", targeted, None, "", f"{message['suppressed']} suppressed" if message["suppressed"] else ""),
-        ("Sent", message["sent"], wanted, "of those not suppressed", "taken by the smarthost"),
-        ("Delivered", delivered, wanted, "of those not suppressed", _lost(message)),
-        ("Opened", opened, delivered if known else None, "of delivered", _hits(message, "opens", known)),
-        ("Clicked", clicked, delivered if known else None, "of delivered", _hits(message, "clicks", known)),
-    )
+def funnel(row: Row) -> list[Step]:
+    """From all who were meant to get a message or mailing to those who clicked. Opens and clicks are those of people
+    whose copy has a pixel, or a tracked link, where they are tied to people."""
+    targeted, suppressed = row["targeted"], row["suppressed"]
+    wanted, unsuppressed = targeted - suppressed, "of those not suppressed"
     return [
-        Step(title, value, _share(value, targeted) if index < 3 or known else None, _share(value, base), of, beside)
-        for index, (title, value, base, of, beside) in enumerate(steps)
+        Step("Targeted", targeted, 1.0, None, "", f"{suppressed} suppressed" if suppressed else ""),
+        _step("Sent", row["sent"], targeted, wanted, unsuppressed, "taken by the smarthost"),
+        _step("Delivered", row["delivered"], targeted, wanted, unsuppressed, _lost(row)),
+        _people("Opened", row, "open", "of delivered with a pixel"),
+        _people("Clicked", row, "click", "of delivered with a tracked link"),
     ]
+
+
+def _step(title: str, value: int, targeted: int, base: int, of: str, beside: str) -> Step:
+    return Step(title, value, _share(value, targeted), _share(value, base), of, beside)
+
+
+def _people(title: str, row: Row, what: str, of: str) -> Step:
+    """The step of those who opened or clicked."""
+    hits, machines, unique = row[f"{what}s"], row[f"machine_{what}s"], row[f"unique_{what}s"]
+    tracked = row.get(f"attributed_{what}_tracked", row[f"{what}_tracked"])
+    known = unique is not None and bool(tracked or not row[f"{what}_tracked"])
+    said = f"{hits} {what if hits == 1 else f'{what}s'} in all" if known else "people unknown"
+    if known and not tracked and row["delivered"]:
+        said = "no pixel in it" if what == "open" else "no tracked link in it"
+    beside = f"{said}, {machines} by machines" if machines else said
+    if not known:
+        return Step(title, hits, None, None, of, beside)
+    return _step(title, unique, row["targeted"], tracked, of, beside)
 
 
 def _share(value: int, base: int | None) -> float | None:
@@ -150,9 +172,3 @@ def _share(value: int, base: int | None) -> float | None:
 def _lost(message: Row) -> str:
     lost = ((message["bounced"], "bounced"), (message["errors"], "given up"), (message["pending"], "on the way"))
     return ", ".join(f"{count} {what}" for count, what in lost if count)
-
-
-def _hits(message: Row, what: str, known: bool) -> str:
-    parts = [f"{message[what]} {what if message[what] != 1 else what[:-1]} in all"] if known else ["people unknown"]
-    machines = message[f"machine_{what}"]
-    return ", ".join([*parts, *([f"{machines} by machines"] if machines else [])])
