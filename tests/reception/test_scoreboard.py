@@ -81,6 +81,7 @@ def test_a_worker_that_died_holds_nothing_but_its_failures_stay() -> None:
         second.add_memory(100)
         second.set_spool(100)
         second.listening = True
+        second.add_dropped(3)
         os.kill(os.getpid(), 9)
 
     with pytest.raises(AssertionError):
@@ -90,6 +91,7 @@ def test_a_worker_that_died_holds_nothing_but_its_failures_stay() -> None:
     board.clear(1)
     assert (first.connections, first.memory, first.spool, board.listening) == (1, 0, 0, False)
     assert first.connections_from("10.0.0.1") == 1
+    assert board.dropped == 3
     assert first.blocked("10.9.9.9", 6.0)
 
 

@@ -20,6 +20,8 @@ from tracker.errors import StoreError
 from tracker.mirror import Document, Kind, Splice, pack, unpack
 from tracker.model import (
     Accepted,
+    BounceKind,
+    Complained,
     Fact,
     Hit,
     Link,
@@ -27,9 +29,11 @@ from tracker.model import (
     MirrorPage,
     Outcome,
     Recipient,
+    Returned,
     Status,
     Suppression,
     SuppressionKind,
+    Unwanted,
 )
 from tracker.redaction import octets_hold
 from tracker.store.base import MessageFilter, SuppressionFilter
@@ -276,6 +280,19 @@ def test_her_opt_outs_hold_without_her_address(store: SqliteStore) -> None:
     assert row is not None
     assert row["opt_outs"] == 1
     assert store.unsuppress(ANN) == 2
+
+
+def test_what_came_back_keeps_her_off_the_list_of_readers_without_her_address(store: SqliteStore) -> None:
+    message = to(ANN)
+    unwanted = Unwanted(message.id, 1, "news@example.com", ANN, NOW + 5, "reported as spam")
+    store.apply([message, unwanted, Complained(message.id, 1, NOW + 5, "abuse", f"for {ANN}")])
+    store.forget(ANN)
+    store.apply([unwanted, Returned(message.id, 1, NOW + 6, BounceKind.HARD, "5.1.1", f"550 5.1.1 <{ANN}> unknown")])
+    assert held(store.path.parent) == []
+    assert on_the_list(store) == [(None, "news@example.com", "mail")]
+    row = store.message(str(message.id))
+    assert row is not None
+    assert (row["complaints"], row["bounced"]) == (1, 1)
 
 
 def test_an_opt_out_that_comes_in_late_is_heeded_without_her_address(store: SqliteStore) -> None:

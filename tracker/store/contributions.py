@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tracker.bounces import SOFT_CODES
 from tracker.model import Status
 
 Counts = Mapping[str, int]
@@ -16,7 +17,6 @@ Counts = Mapping[str, int]
 LINK_COLUMNS = ("clicks", "unique_clicks", "machine_clicks")
 
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
-_MAILBOX_FULL = "5.2.2"
 
 
 def pack(counts: Counts) -> str | None:
@@ -95,10 +95,10 @@ def of_copy(pixel: bool, tracked_links: int, attributed: bool) -> Counts:
 
 def bounce_of(reply: str) -> tuple[str, str]:
     """Whether a bounce is ``hard`` or ``soft``, and its enhanced code (RFC 3463): that of the reply, else by its first
-    digit. A full mailbox may be emptied, whatever it is said to be."""
+    digit. What will pass is soft, a full mailbox for one, whatever it is said to be."""
     found = _ENHANCED.search(reply)
     if found and found[1] != "2":
         code = ".".join(str(int(part)) for part in found.groups())
     else:
         code = "4.0.0" if reply.lstrip().startswith("4") else "5.0.0"
-    return ("soft" if code.startswith("4") or code == _MAILBOX_FULL else "hard"), code
+    return ("soft" if code.startswith("4") or code in SOFT_CODES else "hard"), code
