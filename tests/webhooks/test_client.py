@@ -232,9 +232,11 @@ async def test_a_certificate_is_verified_by_the_name_and_not_by_the_address() ->
 async def test_what_speaks_no_tls_is_said_so() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 smtp.example.com ESMTP\r\n")
-        with contextlib.suppress(ConnectionError):
-            await reader.read()
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+        finally:
+            writer.transport.abort()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
