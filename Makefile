@@ -29,6 +29,7 @@ kill-loop: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python bench/html.py
 	$(BIN)/python bench/relay.py
+	$(BIN)/python bench/reports.py
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/webhooks.py
 
