@@ -58,7 +58,8 @@ def stories(draw: st.DrawFn) -> list[Fact]:
                 position, agent = draw(st.integers(0, 4)), draw(st.sampled_from(AGENTS))
                 facts.append(hit(message.id, who, position, when, agent=agent))
             if draw(st.booleans()):
-                facts.append(opted_out(message.id, who, at + draw(st.integers(20, DAY))))
+                reader = f"person{person}@example.net"
+                facts.append(opted_out(message.id, who, at + draw(st.integers(20, DAY)), address=reader))
     return draw(st.permutations(facts))
 
 
