@@ -185,6 +185,7 @@ async def test_the_figures_are_those_of_all_files(tmp_path):
         "queue_recipients": 3,
         "queue_octets": sum(len(each.trace) + len(each.content) for each in sent),
         "queue_facts": 2,
+        "notifications_dropped_total": 0,
         "smarthosts_failing": 1,
     }
 

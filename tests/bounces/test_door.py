@@ -23,6 +23,7 @@ from relay.dispatch.spool import claim
 from relay.lanes import Lanes
 from relay.preparing import prepare
 from relay.proxying import Proxy
+from relay.queueing import as_text, queued
 from relay.reception.scoreboard import Scoreboard
 from relay.reception.session import MOST_RETURNING
 from relay.reception.smtpd import Queueing, SmtpServer
@@ -339,3 +340,15 @@ async def test_an_account_with_senders_of_its_own_may_return_mail(tmp_path):
     async with FakeSmarthost() as host, running(tmp_path, host, relay=relay) as there:
         login = b"AUTH PLAIN " + BOB + b"\r\n"
         assert (await there.send(HARD, address_of(there.origins.know()), before=login))[-1] == "250 2.0.0"
+
+
+async def test_the_queue_shows_what_waits_to_be_passed_on(tmp_path):
+    waiting = Script("450 4.2.0 later", when=lambda line: b"app@" in line)
+    async with FakeSmarthost(script={"rcpt": waiting}) as host, running(tmp_path, host) as there:
+        assert (await there.send(HARD, address_of(there.origins.know())))[-1] == "250 2.0.0"
+        async with asyncio.timeout(20):
+            while not host.acted:
+                await asyncio.sleep(0.05)
+        (found,) = queued(tmp_path)
+        assert "\nWhat        a mail that came back\n" in as_text(found)
+        assert (found.mail.reverse_path, found.mail.recipients[0].address) == ("", APP)
