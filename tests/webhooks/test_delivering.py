@@ -18,7 +18,7 @@ from tests.tracker.facts import NOW, accepted, hit, opted_in, opted_out, outcome
 from tests.webhooks.receiver import Receiver, Reply, Request
 from tracker.config import Webhook
 from tracker.errors import StoreError
-from tracker.model import Fact, Status, SuppressionKind
+from tracker.model import BounceKind, Complained, Fact, Returned, Status, SuppressionKind
 from tracker.store import webhooks as store_webhooks
 from tracker.store.sqlite import SqliteStore
 from tracker.webhooks import delivering
@@ -152,6 +152,30 @@ async def test_an_endpoint_gets_what_it_asked_for_by_the_name_it_asked_by(store:
         assert one.told("type") == ["delivered", "clicked"]
         assert two.told("data", "class") == ["human", "machine"]
         assert len(three.requests) == 1
+
+
+async def test_what_comes_back_later_is_told_of(store: SqliteStore) -> None:
+    async with Receiver() as host, Receiver() as other:
+        here, there = endpoint(host.url), endpoint(other.url, 1, format="sendgrid")
+        mail = accepted(people=3)
+        said = "smtp; 550 5.1.1 no such user"
+        async with running(store, here, there):
+            store.apply([mail, *(outcome(mail.id, person) for person in (1, 2, 3))])
+            store.apply(
+                [
+                    Returned(mail.id, 1, NOW + 60, BounceKind.HARD, "5.1.1", said),
+                    Returned(mail.id, 2, NOW + 60, BounceKind.SOFT, "5.2.2", "mailbox full"),
+                    Complained(mail.id, 3, NOW + 90, "abuse", "a provider"),
+                ]
+            )
+            await host.until(7)
+            await until(lambda: sum(len(request.json) for request in other.requests) == 9)
+        told = [each for each in host.told() if each["type"] in ("bounced", "complained")]
+        about = [(each["data"].get("bounce"), each["data"]["reason"], each["data"]["reply"]) for each in told]
+        assert about == [("hard", "5.1.1", said), ("soft", "5.2.2", "mailbox full"), (None, None, "a provider")]
+        assert [each["data"]["recipient"] for each in told] == [f"person{n}@example.net" for n in (1, 2, 3)]
+        events = [event for request in other.requests for event in request.json if event["event"] == "bounce"]
+        assert [(event["type"], event["status"]) for event in events] == [("bounce", "5.1.1"), ("blocked", "5.2.2")]
 
 
 async def test_what_fails_is_tried_again_with_the_same_id_and_what_follows_waits(store: SqliteStore) -> None:

@@ -89,9 +89,9 @@ def _headers(notice: Notice) -> dict[str, str]:
 
 
 def _outcome(notice: Notice) -> dict[str, Any]:
-    code, enhanced = codes_of(notice.reply)
+    code, _ = codes_of(notice.reply)
     status: dict[str, Any] = {"code": code or (250 if notice.name == "sent" else 0), "message": notice.reply}
-    status |= {"description": notice.reason or "", "enhanced-code": enhanced or ""}
+    status |= {"description": notice.reason or "", "enhanced-code": notice.status}
     if notice.name == "sent":
         return {"delivery-status": status}
     temporary = notice.name == "deferred"

@@ -50,6 +50,11 @@ class Notice:
         return self.recipients[0] if len(self.recipients) == 1 else None
 
     @property
+    def status(self) -> str:
+        """The enhanced code of what was said (RFC 3463), empty where none was."""
+        return codes_of(self.reply)[1] or codes_of(self.reason or "")[1] or ""
+
+    @property
     def machine(self) -> bool:
         """Whether a machine made it."""
         return self.cls == "machine"
@@ -89,7 +94,7 @@ def notice_of(row: Mapping[str, Any], endpoint: str, words: Mapping[str, str]) -
         cls=row["class"],
         kind=row["kind"] if hit else None,
         reason=_reason(row, name),
-        bounce=_bounce(row["kind"], row["reply"] or "") if name == "bounced" else None,
+        bounce=("soft" if row["kind"] == "soft" else "hard") if name == "bounced" else None,
         reply=row["reply"] or "",
         url=(row["url"] or "") if hit else "",
         label=row["label"] or "",
@@ -131,10 +136,3 @@ def _reason(row: Mapping[str, Any], name: str) -> str | None:
     if name in ("rejected", "failed"):
         return row["reply"] or None
     return row["reason"] or None
-
-
-def _bounce(kind: str | None, reply: str) -> str:
-    if kind in ("hard", "soft"):
-        return str(kind)
-    code, enhanced = codes_of(reply)
-    return "soft" if (enhanced or str(code or 5))[0] == "4" else "hard"

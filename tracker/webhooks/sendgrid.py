@@ -98,9 +98,9 @@ def _outcome(notice: Notice) -> dict[str, Any]:
         gone = "exist" in (notice.reason or "")
         return {"reason": "Bounced Address" if gone else "Unsubscribed Address"}
     if notice.name in ("bounced", "failed"):
-        code, enhanced = codes_of(notice.reply)
+        code, _ = codes_of(notice.reply)
         kind = "expired" if notice.name == "failed" else "blocked" if notice.bounce == "soft" else "bounce"
-        return {"reason": notice.reply, "status": enhanced or str(code or ""), "type": kind}
+        return {"reason": notice.reply, "status": notice.status or str(code or ""), "type": kind}
     return {}
 
 
