@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import closing
 from typing import Any
 
 from tracker.store import rolling
 from tracker.store.base import COLUMNS
-from tracker.store.filing import TOTALS, expanded, filed
-from tracker.store.periods import Calendar
+from tracker.store.filing import filed
 from tracker.store.sqlite import SqliteStore
 
 Rows = dict[tuple[Any, ...], Counter[str]]
@@ -24,14 +23,7 @@ def audited(store: SqliteStore) -> Rows:
         assert db.execute("SELECT count(*) FROM moves").fetchone() == (0,)
         messages = [message for (message,) in db.execute("SELECT id FROM messages")]
         found = filed(db, rolling.contributed(db, messages))
-        calendar = Calendar(rolling.zone_of(db))
-        expected: Rows = defaultdict(Counter)
-        for (sender, tag, cohort, dimension, slot, value), counts in expanded(found.places).items():
-            starts = {"q": slot, "d": calendar.day(slot)}
-            if dimension != TOTALS:
-                starts["m"] = calendar.month(slot)
-            for span, start in starts.items():
-                expected[sender, tag, cohort, dimension, span, start, value].update(counts)
+        expected = rolling.rows_of(found, rolling.calendar_of(db), rolling.quarters_of(db))
         kept = _rows(db, "counts", rolling.KEY, COLUMNS)
         assert kept == _some(expected)
         links = _rows(

@@ -106,7 +106,7 @@ def sums(rows: Rows) -> Counter[Any]:
     """What was counted in all, by what it was counted."""
     found: Counter[Any] = Counter()
     for (sender, _, cohort, dimension, span, *_), row in rows.items():
-        if not sender and dimension in ("", "domain", "reason", "client", "path"):
+        if not sender and dimension in ("", "domain", "reason", "client"):
             found.update({(cohort, dimension, span, name): by for name, by in row.items()})
     return found
 

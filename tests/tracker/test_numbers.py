@@ -30,6 +30,7 @@ from tracker.model import (
     Status,
     new_id,
 )
+from tracker.store import rolling
 from tracker.store.base import COLUMNS, DIMENSIONS, MessageFilter, ReportFilter
 from tracker.store.sqlite import SqliteStore
 
@@ -259,11 +260,14 @@ def contributions(store: SqliteStore) -> None:
 def test_every_number_is_a_plain_count(
     tmp_path_factory: pytest.TempPathFactory, facts: list[Fact], missing: set[int], zone: str, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    chance, hours = random.Random(seed), 0
     facts = one_a_time([*facts, *(one for number, one in enumerate(MAIL) if number not in missing)])
-    store = SqliteStore(tmp_path_factory.mktemp("numbers") / "s.sqlite", zone=zone)
+    now = START + chance.choice((0, 86_400 * 2, 86_400 * 4, 86_400 * 40))
+    store = SqliteStore(tmp_path_factory.mktemp("numbers") / "s.sqlite", clock=lambda: now + hours * 3600, zone=zone)
     store.open()
-    told(store, facts, chance)
+    told(store, facts[::2], chance)
+    hours = chance.choice((0, 5, 30, 100))
+    told(store, facts[1::2], chance)
     plain = Plain(facts)
     check_rows(store, plain)
     check_totals(store, plain, chance)
@@ -297,6 +301,7 @@ def test_a_store_from_before_is_counted(
     facts = [fact for fact in facts if not isinstance(fact, Returned | Complained)]  # there were none before
     store = SqliteStore(tmp_path_factory.mktemp("aged") / "s.sqlite")
     store.open()
+    facts = [fact for fact in facts if not isinstance(fact, Returned | Complained)]  # there were none then
     told(store, one_a_time([*facts, *MAIL]), chance)
     numbers = audited(store)
     aged(store)
@@ -331,16 +336,16 @@ def test_what_is_left_of_events_that_are_gone_is_counted_by_acceptance(tmp_path:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_days_of_another_zone_are_made_anew(tmp_path: Path, zone: str) -> None:
-    path, chance = tmp_path / "s.sqlite", random.Random(7)
-    facts = [*MAIL, *(a_hit(n % 5, 1, n % 3, n * 4000.0, BROWSER, "GET") for n in range(300))]
-    before = SqliteStore(path, zone="America/St_Johns")
-    told(before, facts[:200], chance)
-    audited(before)
-    before.close()
-    store = SqliteStore(path, zone=zone)
-    store.apply(facts[200:])
-    check_totals(store, Plain(facts), chance)  # while its days are those of the other zone
-    audited(store)
-    check_totals(store, Plain(facts), chance)
-    store.close()
+def test_days_of_another_zone_are_counted_from_the_next_day_on(tmp_path: Path, zone: str) -> None:
+    path, chance, now, facts = tmp_path / "s.sqlite", random.Random(7), START, list[Fact](MAIL[:2])
+    for name in ("America/St_Johns", zone, "Pacific/Chatham", "Pacific/Chatham", zone):
+        now += chance.choice((3600, 200_000))
+        clicks = [a_hit(n % 2, 1, n % 3, chance.uniform(0, now - START - 2000), BROWSER, "GET") for n in range(40)]
+        facts += clicks
+        store = SqliteStore(path, clock=lambda at=now: at, zone=name)  # type: ignore[misc]
+        told(store, [*MAIL[:2], *clicks], chance)
+        audited(store)
+        check_totals(store, Plain(facts), chance)
+        store.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert {name for _, name in rolling.calendar_of(db).zones} >= {"America/St_Johns", zone}

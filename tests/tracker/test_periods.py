@@ -22,7 +22,7 @@ LENGTHS = st.floats(0, 1e8) | st.integers(0, 200_000).map(float)
 
 @given(st.sampled_from(ZONES), TIMES, LENGTHS, st.booleans())
 def test_pieces_join_without_gap_or_overlap(zone: str, since: float, length: float, months: bool) -> None:
-    calendar = Calendar(zone)
+    calendar = Calendar.of(zone)
     found = pieces(since, since + length, calendar, months)
     parts = sorted([(each.lo, each.hi) for each in found.ranges] + list(found.edges))
     assert all(lo < hi for lo, hi in parts)
@@ -41,7 +41,7 @@ def test_pieces_join_without_gap_or_overlap(zone: str, since: float, length: flo
 
 @given(st.sampled_from(ZONES), st.integers(0, 4_400_000).map(lambda n: n * SLOT))
 def test_days_and_months_are_made_of_quarters(zone: str, slot: int) -> None:
-    calendar = Calendar(zone)
+    calendar = Calendar.of(zone)
     day, month = calendar.day(slot), calendar.month(slot)
     assert month <= day <= slot < day + 26 * 3600
     assert calendar.day(day) == day
@@ -68,13 +68,13 @@ def test_days_and_months_are_made_of_quarters(zone: str, slot: int) -> None:
 )
 def test_days_begin_where_their_people_say(zone: str, day: tuple[int, int, int], start: str, hours: float) -> None:
     noon = slot_of(datetime(*day, 12, tzinfo=ZoneInfo(zone)).timestamp())
-    found = Calendar(zone).day(noon)
+    found = Calendar.of(zone).day(noon)
     assert datetime.fromtimestamp(found, UTC).isoformat().replace("+00:00", "Z") == start
-    assert Calendar(zone).next_day(noon) - found == hours * 3600
+    assert Calendar.of(zone).next_day(noon) - found == hours * 3600
 
 
 def test_a_day_that_was_left_out_is_none() -> None:
-    samoa = Calendar("Pacific/Apia")
+    samoa = Calendar.of("Pacific/Apia")
     change = slot_of(datetime(2011, 12, 30, 10, tzinfo=UTC).timestamp())
     assert samoa.day(change) == change
     assert samoa.day(change - SLOT) == change - 24 * 3600
@@ -82,6 +82,27 @@ def test_a_day_that_was_left_out_is_none() -> None:
 
 @pytest.mark.parametrize("length", [1.0, SLOT * 3.0, 86_400.0 * 40, 86_400.0 * 900])
 def test_long_periods_have_few_pieces(length: float) -> None:
-    found = pieces(1_790_000_000.5, 1_790_000_000.5 + length, Calendar("Europe/Berlin"), months=True)
+    found = pieces(1_790_000_000.5, 1_790_000_000.5 + length, Calendar.of("Europe/Berlin"), months=True)
     assert len(found.ranges) <= 5
     assert len(found.edges) <= 2
+
+
+CHANGES = st.lists(st.tuples(st.sampled_from(ZONES), st.integers(0, 100)), min_size=1, max_size=4)
+
+
+@given(CHANGES, TIMES, LENGTHS, st.booleans())
+def test_a_calendar_of_several_zones_is_one(
+    changes: list[tuple[str, int]], since: float, length: float, months: bool
+) -> None:
+    calendar, slot = Calendar.of("UTC"), slot_of(since)
+    for zone, later in changes:
+        before, slot = calendar, slot + later * 7 * SLOT
+        calendar = calendar.followed_by(zone, slot)
+        assert calendar.day(slot) == before.day(slot)
+    found = pieces(since, since + length, calendar, months)
+    parts = sorted([(each.lo, each.hi) for each in found.ranges] + list(found.edges))
+    assert all(one[1] == other[0] for one, other in pairwise(parts))
+    for each in found.ranges:
+        start = {"q": slot_of, "d": calendar.day, "m": calendar.month}[each.span]
+        assert start(each.lo) == each.lo
+        assert start(each.hi) == each.hi

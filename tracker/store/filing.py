@@ -32,8 +32,10 @@ BY_EVENT, BY_ACCEPTANCE = 0, 1
 
 _OF_LINK = tuple((f"link_{name}", name) for name in LINK_COLUMNS)
 _COLUMNS = frozenset(COLUMNS)
-_CLIENT = ("device", "system", "client")
-_LINK = ("url", "path", "label")
+
+TAG, DOMAIN, REASON, LINK, CLIENT = "tag", "domain", "reason", "link", "client"
+"""Dimensions as counts are kept by them. A link is its URL and its label, a client its device, system and program, with
+a tab between them; what is asked for one of these is summed up then."""
 
 
 class Place(NamedTuple):
@@ -112,11 +114,15 @@ def client_text(agent: str | None) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def impersonal(text: str) -> str:
-    """A text of a link as counts are filed by it: the same before and after retention takes addresses out of it."""
+def link_text(url: str, label: str | None) -> str:
+    """URL and label of a link as counts are filed by them: the same before and after retention takes addresses out."""
+    return f"{_impersonal(url)}\t{_impersonal(label or '')}"
+
+
+def _impersonal(text: str) -> str:
     while (shorter := without_addresses(text)) != text:
         text = shorter
-    return text
+    return text.replace("\t", " ")
 
 
 def domain_of(address: str | None) -> str | None:
@@ -142,7 +148,7 @@ class _Rows:
         self.messages = {row[0]: _Message(*row) for row in select(db, sql, messages)}
         sql = "SELECT message, ordinal, domain FROM recipients WHERE (message, ordinal) IN"
         self.domains = {row[:2]: row[2] for row in select(db, sql, people) if row[2]}
-        sql = "SELECT message, position, url, page, label FROM links WHERE (message, position) IN"
+        sql = "SELECT message, position, url, label FROM links WHERE (message, position) IN"
         self.links = {row[:2]: row[2:] for row in select(db, sql, links)}
         self.targets: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         sql = "SELECT message, domain FROM recipients WHERE (message) IN"
@@ -162,9 +168,9 @@ def _file(found: Filed, entry: Entry, counts: Counts, message: _Message, rows: _
         for dimension, value, part in _parts(entry, own, message, rows):
             _add(places[Place(*of, BY_EVENT, dimension, entry.slot, value)], part)
     if link and entry.type == "click" and message.known:
-        for name, text in zip(_LINK, rows.links.get((entry.message, entry.position), ()), strict=False):
-            if text:
-                _add(places[Place(*of, BY_EVENT, name, entry.slot, impersonal(text))], link)
+        url, label = rows.links.get((entry.message, entry.position), (None, None))
+        if url:
+            _add(places[Place(*of, BY_EVENT, LINK, entry.slot, link_text(url, label))], link)
     if message.known and message.mailing_key:
         _file_mailing(found, entry, own, link, message)
 
@@ -172,17 +178,17 @@ def _file(found: Filed, entry: Entry, counts: Counts, message: _Message, rows: _
 def _parts(entry: Entry, own: Counts, message: _Message, rows: _Rows) -> Iterable[tuple[str, str, Counts]]:
     """Dimensions and values that what a message counts is broken down by."""
     if message.tag:
-        yield "tag", message.tag, own
+        yield TAG, message.tag, own
     if entry.type == "accepted":
         sign = own.get("messages", 0)
         for domain, people in rows.targets[entry.message].items():
-            yield "domain", domain, {"messages": sign, "targeted": sign * people}
+            yield DOMAIN, domain, {"messages": sign, "targeted": sign * people}
     elif (where := rows.domains.get((entry.message, entry.recipient))) is not None:
-        yield "domain", where, own
+        yield DOMAIN, where, own
     if entry.type == "bounced" and entry.what:
-        yield "reason", entry.what, {name: by for name, by in own.items() if name.startswith("bounced")}
+        yield REASON, entry.what, {name: by for name, by in own.items() if name.startswith("bounced")}
     elif entry.what:
-        yield from ((name, value, own) for name, value in zip(_CLIENT, entry.what.split("\t"), strict=False))
+        yield CLIENT, entry.what, own
 
 
 def _file_mailing(found: Filed, entry: Entry, own: Counts, link: Counts, message: _Message) -> None:
@@ -213,7 +219,8 @@ def expanded(places: Mapping[Place, Counts]) -> dict[tuple[Any, ...], dict[str, 
     found: dict[tuple[Any, ...], dict[str, int]] = {}
     for place, counts in places.items():
         sender, tag, *rest = place
-        for one in {sender, ""}:
-            for other in {tag, ""}:
+        # A mailing is of one sender, and of the mail with one tag there is nothing to break down by tag.
+        for one in {sender} if place.dimension == MAILING else {sender, ""}:
+            for other in {""} if place.dimension == TAG else {tag, ""}:
                 _add(found.setdefault((one, other, *rest), {}), counts)
     return found

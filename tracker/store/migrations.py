@@ -157,6 +157,7 @@ def _numbers(db: Database) -> None:
         ("events_at", "events (at) WHERE counts IS NOT NULL"),
         ("messages_mailing_key", "messages (mailing_key, id) WHERE mailing_key IS NOT NULL"),
         ("messages_uncounted", "messages (id) WHERE NOT counted"),
+        ("counts_quarters", "counts (start) WHERE span = 'q' AND dimension NOT IN ('', 'mailing')"),
         ("mailings_id", "mailings (id)"),
         ("mailings_first", "mailings (first_accepted_at, id)"),
     ):

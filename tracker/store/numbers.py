@@ -9,20 +9,32 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from tracker.store import rolling
 from tracker.store.base import COLUMNS, DIMENSIONS, ReportFilter, Row
 from tracker.store.contributions import Counts
-from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, TOTALS, Filed, filed
+from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, CLIENT, LINK, REASON, TAG, TOTALS, Filed, Place, filed
 from tracker.store.ledger import MESSAGE_COLUMNS
-from tracker.store.periods import Calendar, Pieces, Range, pieces
+from tracker.store.periods import Pieces, Range, pieces
+from tracker.store.tables import page_of
 
 _CLICKS = ("clicks", "unique_clicks", "machine_clicks")
-_MOVED_BY = {"url": _CLICKS, "path": _CLICKS, "label": _CLICKS, "reason": ("bounced", "bounced_later")}
+_HITS = tuple(name for name in COLUMNS if name.endswith(("opens", "clicks", "views")) or name == "both")
+_MOVED = {LINK: _CLICKS, REASON: ("bounced", "bounced_later"), CLIENT: _HITS}
 """The columns of a dimension, where it has not all of them."""
+
+_PART_OF: dict[str, tuple[str, Callable[[str], str]]] = {
+    "url": (LINK, lambda value: value.partition("\t")[0]),
+    "path": (LINK, lambda value: page_of(value.partition("\t")[0])),
+    "label": (LINK, lambda value: value.partition("\t")[2]),
+    "device": (CLIENT, lambda value: value.split("\t")[0]),
+    "system": (CLIENT, lambda value: value.split("\t")[1]),
+    "client": (CLIENT, lambda value: value.split("\t")[2]),
+}
+"""By what a dimension is kept, and which part of that it is; the others are kept by themselves."""
 
 _OF_MESSAGES = {
     **{name: f"sum({name})" for name in COLUMNS if name in MESSAGE_COLUMNS},
@@ -34,19 +46,17 @@ _OF_MESSAGES = {
 
 
 class Reading:
-    """Reads one snapshot; the caller holds its transaction. ``zone`` is the one whose days the store should count."""
+    """Reads one snapshot; the caller holds its transaction."""
 
-    def __init__(self, db: sqlite3.Connection, zone: str, wanted: ReportFilter) -> None:
+    def __init__(self, db: sqlite3.Connection, wanted: ReportFilter) -> None:
         self._db = db
         self._wanted = wanted
-        self._calendar = Calendar(zone)
-        # Days of another zone are of no use; the quarters are.
-        self._days = rolling.zone_of(db) == zone
+        self._calendar = rolling.calendar_of(db)
         self._waiting = filed(db, rolling.waiting(db))
 
     def series(self, bounds: Sequence[float], cohort: bool = False) -> list[dict[str, int]]:
         """Sums of each interval between neighbouring bounds, by the time of the event or of acceptance."""
-        intervals = [self._pieces(since, until) for since, until in pairwise(bounds)]
+        intervals = [pieces(since, until, self._calendar) for since, until in pairwise(bounds)]
         found = [dict.fromkeys(COLUMNS, 0) for _ in intervals]
         by = BY_ACCEPTANCE if cohort else BY_EVENT
         ranges = [each for interval in intervals for each in interval.ranges]
@@ -77,28 +87,34 @@ class Reading:
 
     def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
         """Values of a dimension, the largest first."""
-        columns = _MOVED_BY.get(dimension, COLUMNS)
-        period = self._pieces(since, until, months=True)
-        sums: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
-        for value, *row in self._values(dimension, columns, period.ranges):
-            _add(sums[value], dict(zip(columns, row, strict=True)))
-        inside = [self._waiting.places]
-        inside += [self._filed_between(*edge).places for edge in period.edges]
-        for number, places in enumerate(inside):
-            for place, counts in places.items():
-                if place.dimension != dimension or not self._wants(place.sender, place.tag):
-                    continue
-                if number or any(each.lo <= place.slot < each.hi for each in period.ranges):
-                    _add(sums[place.value], counts)
-        there = [(value, row) for value, row in sums.items() if any(row.values())]
+        kept, part = _PART_OF.get(dimension, (dimension, str))
+        if kept == TAG and self._wanted.tag is not None:
+            sums = {self._wanted.tag: self.series([since, until])[0]}
+        else:
+            sums = self._broken_down(kept, part, since, until)
+        there = [(value, row) for value, row in sums.items() if value and any(row.values())]
         there.sort(key=lambda each: (-sum(each[1][name] for name in by), each[0]))
         return [{"value": value, **row} for value, row in there[:limit]]
 
-    def _pieces(self, since: float, until: float, months: bool = False) -> Pieces:
-        found = pieces(since, until, self._calendar, months)
-        if self._days or not found.ranges:
-            return found
-        return Pieces((Range("q", found.ranges[0].lo, found.ranges[-1].hi),), found.edges)
+    def _broken_down(
+        self, dimension: str, part: Callable[[str], str], since: float, until: float
+    ) -> dict[str, dict[str, int]]:
+        columns, quarters = _MOVED.get(dimension, COLUMNS), rolling.quarters_of(self._db)
+        period = _kept(pieces(since, until, self._calendar, months=True), quarters)
+        sums: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
+        for value, *row in self._values(dimension, columns, period.ranges):
+            _add(sums[part(value)], dict(zip(columns, row, strict=True)))
+        for place, counts in self._waiting.places.items():
+            if self._is(place, dimension) and any(each.lo <= place.slot < each.hi for each in period.ranges):
+                _add(sums[part(place.value)], counts)
+        for edge in period.edges:
+            for place, counts in self._filed_between(*edge).places.items():
+                if self._is(place, dimension):
+                    _add(sums[part(place.value)], counts)
+        return sums
+
+    def _is(self, place: Place, dimension: str) -> bool:
+        return place.dimension == dimension and self._wants(place.sender, place.tag)
 
     def _wants(self, sender: str, tag: str) -> bool:
         wanted = self._wanted
@@ -150,6 +166,18 @@ def check(dimension: str, by: Sequence[str]) -> None:
     """Raises ValueError for a dimension or a column that there is not."""
     if dimension not in DIMENSIONS or not set(by) <= set(COLUMNS):
         raise ValueError("no such dimension or column")
+
+
+def _kept(period: Pieces, quarters: int) -> Pieces:
+    """A period of which only the quarters are counted that are kept; the events tell of the others."""
+    ranges, edges = list[Range](), list(period.edges)
+    for each in period.ranges:
+        since = max(each.lo, min(each.hi, quarters)) if each.span == "q" else each.lo
+        if each.lo < since:
+            edges.append((float(each.lo), float(since)))
+        if since < each.hi:
+            ranges.append(Range(each.span, since, each.hi))
+    return Pieces(tuple(ranges), tuple(edges))
 
 
 def pending_of(mail: Counts) -> int:

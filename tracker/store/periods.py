@@ -7,7 +7,7 @@ seconds since the epoch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -28,34 +28,51 @@ def slot_of(at: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The days and months of an IANA zone."""
+    """Local days and months: by time, the zones that they are of, each with the quarter from which on it holds. Where
+    one zone follows another, a day and a month begin."""
 
-    zone: str
+    zones: tuple[tuple[int, str], ...]
+
+    @classmethod
+    def of(cls, zone: str) -> Calendar:
+        """The days and months of one IANA zone."""
+        return cls(((_FIRST, zone),))
+
+    def followed_by(self, zone: str, slot: int) -> Calendar:
+        """The same, but of another zone after the day that a quarter is in."""
+        since = self.next_day(slot + SLOT)
+        kept = tuple(each for each in self.zones if each[0] < since)
+        return Calendar(kept if kept[-1][1] == zone else (*kept, (since, zone)))
 
     def day(self, slot: int) -> int:
         """The start of the local day that a quarter is in."""
-        return _day(self.zone, slot)
+        since, zone = self._at(slot)
+        return max(since, _day(zone, slot))
 
     def month(self, slot: int) -> int:
         """The start of the local month that a quarter is in."""
-        return _month(self.zone, slot)
+        since, zone = self._at(slot)
+        return max(since, _month(zone, slot))
 
     def next_day(self, slot: int) -> int:
         """The first start of a local day that is not before a quarter."""
-        return self._next(slot, _day, _DAY)
+        return self._next(slot, self.day, _DAY)
 
     def next_month(self, slot: int) -> int:
         """The first start of a local month that is not before a quarter."""
-        return self._next(slot, _month, timedelta(days=32))
+        return self._next(slot, self.month, timedelta(days=32))
 
-    def _next(self, slot: int, start_of, step: timedelta) -> int:  # type: ignore[no-untyped-def]
-        found: int = start_of(self.zone, slot)
+    def _at(self, slot: int) -> tuple[int, str]:
+        return next((each for each in reversed(self.zones) if each[0] <= slot), self.zones[0])
+
+    def _next(self, slot: int, start_of: Callable[[int], int], step: timedelta) -> int:
+        found = start_of(slot)
         later = slot
         while found < slot:
             later += int(step.total_seconds())
-            found = start_of(self.zone, later)
+            found = start_of(later)
         # A step may have led over a short one in between.
-        while (before := start_of(self.zone, found - SLOT)) >= slot:
+        while (before := start_of(found - SLOT)) >= slot:
             found = before
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -10,14 +11,12 @@ from typing import Any
 
 from tracker.store.base import COLUMNS
 from tracker.store.contributions import LINK_COLUMNS, Counts, unpack
-from tracker.store.filing import TOTALS, Filed, expanded, filed
+from tracker.store.filing import MAILING, TOTALS, Filed, expanded, filed
 from tracker.store.ledger import Entry, Ledger, unpacked, what_of
-from tracker.store.periods import SLOT, Calendar
+from tracker.store.periods import SLOT, Calendar, slot_of
 
 KEY = ("sender", "tag", "cohort", "dimension", "span", "start", "value")
 """The key of ``counts``."""
-
-_ZONE = "timezone"
 
 
 def waiting(db: sqlite3.Connection) -> list[tuple[Entry, Counts]]:
@@ -53,19 +52,26 @@ def flush(db: sqlite3.Connection) -> None:
 
 def write(db: sqlite3.Connection, found: Filed) -> None:
     """Add what is filed to the counters."""
-    calendar = Calendar(zone_of(db))
+    _upsert(db, "counts", KEY, COLUMNS, rows_of(found, calendar_of(db), quarters_of(db)))
+    _upsert(db, "mailing_links", ("sender", "mailing", "position"), LINK_COLUMNS, found.links)
+    _write_mailings(db, found)
+
+
+def rows_of(found: Filed, calendar: Calendar, quarters: int) -> dict[tuple[Any, ...], dict[str, int]]:
+    """What is filed by the keys of ``counts``. What is broken down is kept by the quarter for a while only, from
+    ``quarters`` on, and by the month instead; the course of a mailing by the quarter alone."""
     rows: dict[tuple[Any, ...], dict[str, int]] = {}
     for (sender, tag, cohort, dimension, slot, value), counts in expanded(found.places).items():
-        spans = [("q", slot), ("d", calendar.day(slot))]
-        if dimension != TOTALS:
+        spans = [("d", calendar.day(slot))] if dimension != MAILING else []
+        if dimension in ALWAYS or slot >= quarters:
+            spans.append(("q", slot))
+        if dimension not in ALWAYS:
             spans.append(("m", calendar.month(slot)))
         for span, start in spans:
             row = rows.setdefault((sender, tag, cohort, dimension, span, start, value), {})
             for name, by in counts.items():
                 row[name] = row.get(name, 0) + by
-    _upsert(db, "counts", KEY, COLUMNS, rows)
-    _upsert(db, "mailing_links", ("sender", "mailing", "position"), LINK_COLUMNS, found.links)
-    _write_mailings(db, found)
+    return rows
 
 
 def _upsert(
@@ -158,27 +164,51 @@ def _entry_of(row: Sequence[Any]) -> tuple[Entry, Counts]:
     return entry, {name: by * times for name, by in unpack(counts).items()}
 
 
-# -- local days ------------------------------------------------------------------------------------------------------
+# -- what the counters are of ----------------------------------------------------------------------------------------
+
+ALWAYS = (TOTALS, MAILING)
+"""Dimensions that are kept by the quarter for good."""
+
+_ZONES, _QUARTERS = "zones", "quarters"
+_KEPT = 3 * 86_400
+"""Seconds for which what is broken down is kept by the quarter."""
 
 
-def zone_of(db: sqlite3.Connection) -> str:
-    """The zone whose days and months are counted."""
-    found = db.execute("SELECT value FROM meta WHERE name = ?", [_ZONE]).fetchone()
-    return found[0] if found else "UTC"
+def begin(db: sqlite3.Connection, zone: str, now: float) -> None:
+    """Say what the counters of a new store are of: the days of a zone, the quarters of a few days."""
+    about = {_ZONES: json.dumps(Calendar.of(zone).zones), _QUARTERS: json.dumps(slot_of(now) - _KEPT)}
+    for name, value in about.items():
+        if db.execute("SELECT 1 FROM meta WHERE name = ?", [name]).fetchone() is None:
+            db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", [name, value])
 
 
-def count_days_of(db: sqlite3.Connection, zone: str) -> None:
-    """Count the days and months of another zone from now on; those that were are made anew from the quarters."""
-    if zone_of(db) == zone:
-        return
-    calendar = Calendar(zone)
-    db.create_function("day_of", 1, calendar.day, deterministic=True)
-    db.create_function("month_of", 1, calendar.month, deterministic=True)
-    db.execute("DELETE FROM counts WHERE span IN ('d', 'm')")
-    sums = ", ".join(f"sum({name})" for name in COLUMNS)
-    for span, start, where in (("d", "day_of", "1"), ("m", "month_of", f"dimension <> '{TOTALS}'")):
-        db.execute(
-            f"INSERT INTO counts SELECT sender, tag, cohort, dimension, '{span}', {start}(start) AS began, value,"  # noqa: S608
-            f" {sums} FROM counts WHERE span = 'q' AND {where} GROUP BY sender, tag, cohort, dimension, began, value"
-        )
-    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_ZONE, zone])
+def calendar_of(db: sqlite3.Connection) -> Calendar:
+    """The days and months that are counted."""
+    return Calendar(tuple((since, zone) for since, zone in _about(db, _ZONES)))
+
+
+def quarters_of(db: sqlite3.Connection) -> int:
+    """The first quarter of which what is broken down is kept."""
+    return int(_about(db, _QUARTERS))
+
+
+def go_on(db: sqlite3.Connection, zone: str, now: float) -> None:
+    """Count the days of another zone, if it is another, once the last day is over of which anything is counted; let go
+    of quarters whose time is over."""
+    calendar, slot = calendar_of(db), slot_of(now)
+    if calendar.zones[-1][1] != zone:
+        where = "sender = '' AND tag = '' AND cohort = 0 AND dimension = '' AND span = 'q'"
+        newest = db.execute(f"SELECT max(start) FROM counts WHERE {where}").fetchone()[0]  # noqa: S608
+        _say(db, _ZONES, calendar.followed_by(zone, max(slot, newest or slot)).zones)
+    if quarters_of(db) < slot - _KEPT:
+        _say(db, _QUARTERS, slot - _KEPT)
+        where = f"span = 'q' AND dimension NOT IN {ALWAYS} AND start < ?"
+        db.execute(f"DELETE FROM counts INDEXED BY counts_quarters WHERE {where}", [slot - _KEPT])  # noqa: S608
+
+
+def _about(db: sqlite3.Connection, name: str) -> Any:
+    return json.loads(db.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()[0])
+
+
+def _say(db: sqlite3.Connection, name: str, value: Any) -> None:
+    db.execute("UPDATE meta SET value = ? WHERE name = ?", [json.dumps(value), name])

@@ -213,7 +213,7 @@ class SqliteStore:
         """Fold what waits into the counters, about so many differences; how many those were. Counts messages from
         before there were counters, and the days of another zone, where that is still to be done."""
         with self._lock, self._trouble(), self._transaction() as db:
-            rolling.count_days_of(db, self.zone)
+            rolling.go_on(db, self.zone, self._clock())
             return rolling.roll(db, limit * _MOVE_OCTETS) or uncounted.count_some(db, limit // 50 + 1, self.zone)
 
     def waiting(self) -> int:
@@ -262,7 +262,7 @@ class SqliteStore:
         def read(db: sqlite3.Connection) -> T:
             db.execute("BEGIN")
             try:
-                return ask(numbers.Reading(db, self.zone, wanted))
+                return ask(numbers.Reading(db, wanted))
             finally:
                 db.execute("ROLLBACK")
 
@@ -390,6 +390,7 @@ class SqliteStore:
             connection = self._connect()
             try:
                 migrations.migrate(Database(connection))
+                rolling.begin(connection, self.zone, self._clock())
             except BaseException:
                 connection.close()
                 raise
