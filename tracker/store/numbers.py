@@ -6,9 +6,9 @@ counters are.
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from tracker.store import rolling
 from tracker.store.base import COLUMNS, DIMENSIONS, ReportFilter, Row
 from tracker.store.contributions import Counts
-from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, CLIENT, LINK, REASON, TAG, TOTALS, Filed, Place, filed
+from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, CLIENT, LINK, REASON, TAG, TOTALS, Filed, filed
 from tracker.store.ledger import MESSAGE_COLUMNS
 from tracker.store.periods import Pieces, Range, pieces
 from tracker.store.tables import page_of
@@ -88,33 +88,41 @@ class Reading:
     def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
         """Values of a dimension, the largest first."""
         kept, part = _PART_OF.get(dimension, (dimension, str))
+        columns = _MOVED.get(kept, COLUMNS)
         if kept == TAG and self._wanted.tag is not None:
-            sums = {self._wanted.tag: self.series([since, until])[0]}
+            sums = {self._wanted.tag: list(self.series([since, until])[0].values())}
         else:
-            sums = self._broken_down(kept, part, since, until)
-        there = [(value, row) for value, row in sums.items() if value and any(row.values())]
-        there.sort(key=lambda each: (-sum(each[1][name] for name in by), each[0]))
-        return [{"value": value, **row} for value, row in there[:limit]]
+            sums = self._broken_down(kept, columns, part, since, until)
+        ranked = [columns.index(name) for name in by if name in columns]
+        there = ((-sum(row[place] for place in ranked), value) for value, row in sums.items() if value and any(row))
+        return [
+            {"value": value, **dict.fromkeys(COLUMNS, 0), **dict(zip(columns, sums[value], strict=True))}
+            for _, value in heapq.nsmallest(limit, there)
+        ]
 
     def _broken_down(
-        self, dimension: str, part: Callable[[str], str], since: float, until: float
-    ) -> dict[str, dict[str, int]]:
-        columns, quarters = _MOVED.get(dimension, COLUMNS), rolling.quarters_of(self._db)
-        period = _kept(pieces(since, until, self._calendar, months=True), quarters)
-        sums: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
-        for value, *row in self._values(dimension, columns, period.ranges):
-            _add(sums[part(value)], dict(zip(columns, row, strict=True)))
-        for place, counts in self._waiting.places.items():
-            if self._is(place, dimension) and any(each.lo <= place.slot < each.hi for each in period.ranges):
-                _add(sums[part(place.value)], counts)
-        for edge in period.edges:
-            for place, counts in self._filed_between(*edge).places.items():
-                if self._is(place, dimension):
-                    _add(sums[part(place.value)], counts)
-        return sums
+        self, dimension: str, columns: Sequence[str], part: Callable[[str], str], since: float, until: float
+    ) -> dict[str, list[int]]:
+        """The sums of ``columns`` by value."""
+        period = _kept(pieces(since, until, self._calendar, months=True), rolling.quarters_of(self._db))
+        sums: dict[str, list[int]] = {}
 
-    def _is(self, place: Place, dimension: str) -> bool:
-        return place.dimension == dimension and self._wants(place.sender, place.tag)
+        def add(value: str, row: Sequence[int]) -> None:
+            mine = sums.get(value)
+            sums[value] = list(row) if mine is None else [one + other for one, other in zip(mine, row, strict=True)]
+
+        for value, *row in self._values(dimension, columns, period.ranges):
+            add(part(value), row)
+        inside = [
+            place for place in self._waiting.places if any(each.lo <= place.slot < each.hi for each in period.ranges)
+        ]
+        found = [(place, self._waiting.places[place]) for place in inside]
+        for edge in period.edges:
+            found += self._filed_between(*edge).places.items()
+        for place, counts in found:
+            if place.dimension == dimension and self._wants(place.sender, place.tag):
+                add(part(place.value), [counts.get(name, 0) for name in columns])
+        return sums
 
     def _wants(self, sender: str, tag: str) -> bool:
         wanted = self._wanted

@@ -94,6 +94,7 @@ class Pieces:
     edges: tuple[tuple[float, float], ...]
 
 
+@lru_cache(maxsize=8192)
 def pieces(since: float, until: float, calendar: Calendar, months: bool = False) -> Pieces:
     """A period ``[since, until)`` in pieces that neither overlap nor leave anything out; the longest spans there are,
     months where they are kept."""
