@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlite_utils import Database
 
 from tests.tracker.facts import NOW, accepted, no_mailbox, opted_in, opted_out
 from tracker import facts
@@ -266,13 +268,13 @@ def test_followers_hear_of_every_change_of_several_writers(tmp_path: Path) -> No
 
 def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
     path, steps = tmp_path / "s.sqlite", migrations.STEPS
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        try:
+            migrations.STEPS = steps[:1]
+            migrations.migrate(Database(db))
+        finally:
+            migrations.STEPS = steps
     store = SqliteStore(path)
-    try:
-        migrations.STEPS = steps[:1]
-        store.open()
-    finally:
-        migrations.STEPS = steps
-    store.close()
     message = accepted()
     store.apply([message, opted_out(message.id)])
     assert opt_outs(store, message.id) == 1
