@@ -184,6 +184,12 @@ def test_uniques_are_none_where_nothing_is_tied_to_a_recipient():
     assert made([])["totals"]["unique_opens"] == 0
 
 
+@pytest.mark.parametrize("name", ["opens", "clicks"])
+def test_uniques_are_0_where_all_who_read_had_done_so_before(name):
+    again = Move(NOW + 1, {name: 1}, NOW - DAY, values={"domain": "example.net"})
+    assert made([again])["totals"] | {name: 1, "unique_opens": 0, "unique_clicks": 0} == made([again])["totals"]
+
+
 MOVES = st.lists(
     st.builds(
         Move,

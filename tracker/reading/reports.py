@@ -114,7 +114,7 @@ def report(numbers: Numbers, period: Period, wanted: ReportFilter, zone: ZoneInf
     intervals = numbers.series(wanted, period.bounds)
     cohort = numbers.totals(wanted, since, until, cohort=True)
     totals = _summed(intervals, cohort)
-    known = _attributed(totals, cohort)
+    known = _attributed(totals, cohort) or _by_somebody(top("domain", "opens", "clicks"))
     return {
         "kind": period.kind,
         "from": params.rfc3339(since),
@@ -165,6 +165,11 @@ def _attributed(totals: Row, cohort: Row) -> bool:
         return any(row[name] > 0 for row in (totals, cohort) for name in names)
 
     return any_of(tied) or not any_of(seen)
+
+
+def _by_somebody(domains: Sequence[Row]) -> bool:
+    """Whether any hit names a recipient, though none may be the first: only such hits are counted by domain."""
+    return any(row["opens"] + row["clicks"] for row in domains[:1])
 
 
 def _counts(row: Row, columns: Sequence[str], attributed: bool) -> dict[str, int | None]:
