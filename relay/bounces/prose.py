@@ -30,8 +30,8 @@ _SUCCESS = re.compile(r"success|has been delivered|\(relay\)|relayed", re.IGNORE
 _FAILED = re.compile(
     "|".join(
         (
-            r"deliver\w*.{0,60}(?:fail|error|problem|undeliver)|undeliver|non-delivery report",
-            r"fail\w*.{0,60}(?:deliver|recipient|address)",
+            r"deliver.{0,80}(?:fail|error|problem|undeliver)|undeliver|non-delivery report",
+            r"fail.{0,80}(?:deliver|recipient|address)",
             r"(?:could ?n[o']t|cannot|can't|can not|not able to|unable to|wasn't able to|was not|not be|did not)"
             r"\W.{0,60}(?:deliver|reach|receive|sent|complete)",
             r"permanent(?: fatal)? error|rejected|following address|not accepting mail",

@@ -219,6 +219,8 @@ HOSTILE = {
     "spaces": b"From: MAILER-DAEMON@mx.test\r\nSubject: failure notice\r\n\r\n" + b"\r\n" + b" " * BIG,
     "dashes": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"\r\n--" * (BIG // 4),
     "almost words": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"could not " * (BIG // 10),
+    "one long word": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"deliver" * (BIG // 7),
+    "another": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"fail" * (BIG // 4),
     "tags": b"From: MAILER-DAEMON@mx.test\r\nContent-Type: text/html\r\n\r\n" + b"<" * BIG,
     "encoded words": b"From: MAILER-DAEMON@mx.test\r\nSubject: " + b"=?utf-8?q?a?=" * 100_000 + b"\r\n\r\nx",
     "header only": b"From: " + b"a" * BIG,
