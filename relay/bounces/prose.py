@@ -26,6 +26,7 @@ _SUBJECT = re.compile(
     r"automatically rejected|error report|processing error|unzustellbar|nicht zustellbar|non remis|no se pudo entregar",
     re.IGNORECASE,
 )
+_ANSWER = re.compile(r"\s*(?:re|aw|sv|vs|antw|odp|rif|fwd?|wg|tr|auto)\s*(?:\[\d+\])?:", re.IGNORECASE)
 _SUCCESS = re.compile(r"success|has been delivered|\(relay\)|relayed", re.IGNORECASE)
 _FAILED = re.compile(
     "|".join(
@@ -70,8 +71,9 @@ def from_a_server(sender: str) -> bool:
 
 
 def called_a_bounce(subject: str) -> bool:
-    """Whether the subject calls it a bounce."""
-    return bool(_SUBJECT.search(subject[:500])) and not _SUCCESS.search(subject[:500])
+    """Whether the subject calls it a bounce; that of an answer may only repeat the one that it answers."""
+    called = _SUBJECT.search(subject[:500]) and not _SUCCESS.search(subject[:500])
+    return bool(called) and not _ANSWER.match(subject)
 
 
 def says_delayed(subject: str, words: str) -> bool:
