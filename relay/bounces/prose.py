@@ -26,12 +26,13 @@ _SUBJECT = re.compile(
     r"automatically rejected|error report|processing error|unzustellbar|nicht zustellbar|non remis|no se pudo entregar",
     re.IGNORECASE,
 )
+_ANSWER = re.compile(r"\s*(?:re|aw|sv|vs|antw|odp|rif|fwd?|wg|tr|auto)\s*(?:\[\d+\])?:", re.IGNORECASE)
 _SUCCESS = re.compile(r"success|has been delivered|\(relay\)|relayed", re.IGNORECASE)
 _FAILED = re.compile(
     "|".join(
         (
-            r"deliver\w*.{0,60}(?:fail|error|problem|undeliver)|undeliver|non-delivery report",
-            r"fail\w*.{0,60}(?:deliver|recipient|address)",
+            r"deliver.{0,80}(?:fail|error|problem|undeliver)|undeliver|non-delivery report",
+            r"fail.{0,80}(?:deliver|recipient|address)",
             r"(?:could ?n[o']t|cannot|can't|can not|not able to|unable to|wasn't able to|was not|not be|did not)"
             r"\W.{0,60}(?:deliver|reach|receive|sent|complete)",
             r"permanent(?: fatal)? error|rejected|following address|not accepting mail",
@@ -70,8 +71,9 @@ def from_a_server(sender: str) -> bool:
 
 
 def called_a_bounce(subject: str) -> bool:
-    """Whether the subject calls it a bounce."""
-    return bool(_SUBJECT.search(subject[:500])) and not _SUCCESS.search(subject[:500])
+    """Whether the subject calls it a bounce; that of an answer may only repeat the one that it answers."""
+    called = _SUBJECT.search(subject[:500]) and not _SUCCESS.search(subject[:500])
+    return bool(called) and not _ANSWER.match(subject)
 
 
 def says_delayed(subject: str, words: str) -> bool:

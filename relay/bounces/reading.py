@@ -80,12 +80,13 @@ def read(content: bytes, address: str = "") -> Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the header says: From, Subject, whether a program wrote it, whether the failed recipients are named (as Exim
-    and Gmail do), whether it calls itself a report on delivery."""
+    """What the header says: From, Subject, whether a program wrote it, whether that answers mail for a person, whether
+    the failed recipients are named (as Exim and Gmail do), whether it calls itself a report on delivery."""
 
     sender: str
     subject: str
     automatic: bool
+    responds: bool
     names_failed: bool
     reports: bool
 
@@ -95,13 +96,15 @@ class _Head:
             return readable((message.get(content, name) or "")[:1000])
 
         kind, parameters = message.content_type((message.get(content, "Content-Type") or "").encode()[:8192])
-        automatic = value("Auto-Submitted").lower() not in ("", "no")
-        automatic = automatic or value("Precedence").lower() in ("auto_reply", "bulk", "junk")
-        automatic = automatic or any(message.get(content, name) is not None for name in _AUTOMATIC_HEADERS)
+        subject, precedence = value("Subject"), value("Precedence").lower()
+        automatic = value("Auto-Submitted").lower() not in ("", "no") or precedence in ("bulk", "junk")
+        responds = precedence == "auto_reply" or bool(_AUTOMATIC_SUBJECT.match(subject))
+        responds = responds or any(message.get(content, name) is not None for name in _AUTOMATIC_HEADERS)
         return cls(
             value("From"),
-            value("Subject"),
-            automatic or bool(_AUTOMATIC_SUBJECT.search(value("Subject"))),
+            subject,
+            automatic or responds or bool(_AUTOMATIC_SUBJECT.search(subject)),
+            responds,
             message.get(content, "X-Failed-Recipients") is not None,
             kind == "multipart/report" and parameters.get("report-type", b"").lower() == b"delivery-status",
         )
@@ -155,7 +158,7 @@ def _prose(head: _Head, found: Holding) -> Reading | None:
     words = prose.own_words(found.leaves)
     served = prose.from_a_server(head.sender) or head.reports
     called = prose.called_a_bounce(head.subject)
-    if not (served or called or head.names_failed):
+    if head.responds or not (served or called or head.names_failed):
         return None
     status = status_of("", words)
     if prose.says_delayed(head.subject, words) and not head.names_failed:

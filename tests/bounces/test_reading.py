@@ -95,8 +95,9 @@ simple_14 simple_18 simple_38 simple_44 simple_45 smtp32_01 smtp32_02 yahoo_01 y
 """
 """Of these, the ones that speak of a full mailbox, a mail too large, a loop, or of time that is over."""
 DELAYED = "dsn_17 simple_03 simple_21 simple_22 simple_28 simple_35 simple_40"
-NONE = "groupwise_03 qmail_08"
-"""A reply by a person, and one by an autoresponder."""
+NONE = "groupwise_03 qmail_08 simple_20"
+"""A reply by a person, one by an autoresponder, and a bounce that nothing but "RE: … (delivery failed)" tells from the
+reply to a mail of that subject."""
 
 
 def entries():

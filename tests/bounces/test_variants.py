@@ -162,6 +162,30 @@ def test_an_automatic_reply_is_no_bounce(head):
     assert read(mail).kind is Kind.AUTOMATIC
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "From: Ann <ann@example.net>\nSubject: Re: Your parcel could not be delivered",
+        "From: Ann <ann@example.net>\nSubject: AW: Undelivered parcel",
+        "From: Ann <ann@example.net>\nSubject: Fwd: Undelivered Mail Returned to Sender",
+        "From: Ann <ann@example.net>\nSubject: Auto: Your parcel was not delivered\nAuto-Submitted: auto-replied",
+        "From: Ann <ann@example.net>\nSubject: Automatic reply: Your parcel could not be delivered",
+        "From: Ann <ann@example.net>\nSubject: Out of office Re: delivery problem\nAuto-Submitted: auto-replied",
+        "From: Ann <ann@example.net>\nSubject: Your parcel could not be delivered\nX-Autoreply: yes",
+        "From: Ann <ann@example.net>\nSubject: Your parcel could not be delivered\nPrecedence: auto_reply",
+        "From: postmaster@example.net\nSubject: Out of office\nAuto-Submitted: auto-replied",
+    ],
+)
+def test_an_answer_is_no_bounce_whatever_subject_it_answers(head):
+    words = "I am away and cannot be reached; no such user.\n\n> Your parcel could not be delivered.\n"
+    assert read(f"{head}\n\n{words}".encode().replace(b"\n", b"\r\n"), ANN).kind in (Kind.AUTOMATIC, Kind.UNKNOWN)
+
+
+def test_a_bounce_whose_subject_names_what_it_returns_is_one_all_the_same():
+    head = "From: MAILER-DAEMON@mx.test\nSubject: Undeliverable: Re: Please confirm your vacation\n"
+    assert read(f"{head}\nUser unknown.\n".encode().replace(b"\n", b"\r\n"), ANN).kind is Kind.HARD
+
+
 def test_a_person_who_answers_is_no_bounce():
     assert read(b"From: Ann <ann@example.net>\r\nSubject: Re: Spring\r\n\r\nThis user unknown says hi\r\n").kind is (
         Kind.UNKNOWN
@@ -219,6 +243,8 @@ HOSTILE = {
     "spaces": b"From: MAILER-DAEMON@mx.test\r\nSubject: failure notice\r\n\r\n" + b"\r\n" + b" " * BIG,
     "dashes": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"\r\n--" * (BIG // 4),
     "almost words": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"could not " * (BIG // 10),
+    "one long word": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"deliver" * (BIG // 7),
+    "another": b"From: MAILER-DAEMON@mx.test\r\n\r\n" + b"fail" * (BIG // 4),
     "tags": b"From: MAILER-DAEMON@mx.test\r\nContent-Type: text/html\r\n\r\n" + b"<" * BIG,
     "encoded words": b"From: MAILER-DAEMON@mx.test\r\nSubject: " + b"=?utf-8?q?a?=" * 100_000 + b"\r\n\r\nx",
     "header only": b"From: " + b"a" * BIG,
