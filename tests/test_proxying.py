@@ -6,7 +6,7 @@ import asyncio
 import base64
 import sqlite3
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import pytest
@@ -63,7 +63,7 @@ class Running:
                 await asyncio.sleep(0.05)
 
     def spooled(self) -> int:
-        with sqlite3.connect(self.spool.path) as db:
+        with closing(sqlite3.connect(self.spool.path)) as db:
             return db.execute("SELECT count(*) FROM messages").fetchone()[0]
 
 
