@@ -21,7 +21,7 @@ check: $(VENV)/.test
 	$(BIN)/lint-imports
 
 long: $(VENV)/.test
-	$(BIN)/python -m pytest -m long --override-ini addopts=-ra
+	$(BIN)/python -m pytest -m "long or hypothesis" --hypothesis-profile=others --override-ini addopts=-ra
 
 kill-loop: $(VENV)/.test
 	$(BIN)/python -m tests.endurance.kill_loop 200 docs/kill-loop.md

@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The verdict on a tree is the same whenever it is made and however slow the machine is: the examples are those of the
+# test's own text, and none of them is timed. ``make long`` makes others.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("others", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 

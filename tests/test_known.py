@@ -117,9 +117,9 @@ def test_an_opt_out_is_heard_of_at_once(store: SqliteStore) -> None:
     knowing = told(store)
     knowing.start()
     store.apply([opted_out(new_id(NOW), sender=SHOP, address=ANN)])
-    eventually(lambda: knowing.refusal(SHOP, ANN, marketing=True), 0.5)
+    eventually(lambda: knowing.refusal(SHOP, ANN, marketing=True))
     store.unsuppress(ANN, None, None)
-    eventually(lambda: not knowing.refusal(SHOP, ANN, marketing=True), 0.5)
+    eventually(lambda: not knowing.refusal(SHOP, ANN, marketing=True))
     knowing.stop()
 
 

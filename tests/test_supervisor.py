@@ -67,7 +67,7 @@ class Program:
         return file.read_text().splitlines() if file.exists() else []
 
     def wait_for(self, text: str, times: int = 1) -> str:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             found = [line for line in self.said if line.startswith(text)]
             if len(found) >= times:
@@ -79,7 +79,7 @@ class Program:
         """The process of that name, when it has started so many times."""
         return int(self.wait_for(f"{name} starts", times).split()[2])
 
-    def ends(self, seconds: float = 20) -> int:
+    def ends(self, seconds: float = 60.0) -> int:
         return self.process.wait(seconds)
 
 
@@ -103,7 +103,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(*pids: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(map(alive, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import pytest
@@ -81,13 +81,13 @@ class Running:
     async def told(self) -> list:
         return [decode(octets) for _, octets in await self.spool.facts(1000)]
 
-    async def emptied(self, seconds: float = 20.0) -> None:
+    async def emptied(self, seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while self.spooled():
                 await asyncio.sleep(0.05)
 
     def spooled(self) -> int:
-        with sqlite3.connect(self.spool.path) as db:
+        with closing(sqlite3.connect(self.spool.path)) as db:
             return db.execute("SELECT count(*) FROM messages").fetchone()[0]
 
 

@@ -87,9 +87,9 @@ def test_text_that_is_no_configuration(tmp_path: Path, text: str, expected: str)
 def test_alias_bomb_is_refused_at_once(problems: Problems) -> None:
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
-    began = time.monotonic()
+    began = time.process_time()
     assert "holds too many values once its aliases are followed" in problems(text)[-1]
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_bad_utf8_and_huge_files_are_located(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def delivering(
             await running.stop(5.0)
 
 
-async def soon(probe: Callable[[], Any], seconds: float = 5.0) -> None:
+async def soon(probe: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     for step in itertools.count():
         if probe():
@@ -180,7 +180,7 @@ async def soon(probe: Callable[[], Any], seconds: float = 5.0) -> None:
         await asyncio.sleep(0.005)
 
 
-async def emptied(spool: Spool, seconds: float = 5.0) -> None:
+async def emptied(spool: Spool, seconds: float = 60.0) -> None:
     """Wait until no mail is left."""
     for step in itertools.count():
         if not await mails_in(spool):

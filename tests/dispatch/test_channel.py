@@ -27,7 +27,7 @@ def test_dots_are_doubled_where_a_line_begins_and_nowhere_else(parts, ends):
     assert back == content if content.endswith(b"\r\n") or not content else back == content + b"\r\n"
 
 
-async def answer_to(octets: bytes, seconds: float = 5.0):
+async def answer_to(octets: bytes, seconds: float = 60.0):
     wire = Wire()
     channel = Channel(wire)
     wire.say(octets)

@@ -40,7 +40,7 @@ async def test_so_many_at_a_time_in_the_order_of_asking(clock):
     await asyncio.sleep(0)
     assert through(tasks) == [True, True, True, False]
     way.done()
-    await asyncio.wait_for(tasks[3], 1)
+    await asyncio.wait_for(tasks[3], 60)
 
 
 async def test_whoever_stops_waiting_takes_no_place(clock):
@@ -48,7 +48,7 @@ async def test_whoever_stops_waiting_takes_no_place(clock):
     _, second, third = await turns(way, 3)
     second.cancel()
     way.done()
-    await asyncio.wait_for(third, 1)
+    await asyncio.wait_for(third, 60)
     assert second.cancelled()
 
 
@@ -57,7 +57,7 @@ async def test_a_place_given_to_one_who_is_just_cancelled_goes_on_to_the_next(cl
     _, second, third = await turns(way, 3)
     way.done()
     second.cancel()
-    await asyncio.wait_for(third, 1)
+    await asyncio.wait_for(third, 60)
 
 
 async def test_trouble_closes_it_and_sends_away_who_waits(clock):
@@ -161,5 +161,5 @@ async def test_at_the_end_nobody_goes_through(clock):
         await way.turn()
     assert not host.closed
     way.done()
-    await asyncio.wait_for(retiring, 2)
+    await asyncio.wait_for(retiring, 60)
     assert host.closed

@@ -114,4 +114,4 @@ async def test_places_come_back_after_every_trouble(act):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         host.script.clear()
-        assert (await asyncio.wait_for(client.deliver(copy()), 2))[0].sent
+        assert (await asyncio.wait_for(client.deliver(copy()), 60))[0].sent

@@ -107,7 +107,7 @@ FAULTS = [
 async def test_each_fault_has_its_verdict(stage, act, outcome):
     timeout = "0.3s" if act == "hang" else "1s"
     async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host, timeout=timeout) as client:
-        verdicts = await asyncio.wait_for(client.deliver(copy("b@example.net", "c@example.net")), 10)
+        verdicts = await asyncio.wait_for(client.deliver(copy("b@example.net", "c@example.net")), 20)
         assert [verdict.ordinal for verdict in sorted(verdicts, key=lambda each: each.ordinal)] == [1, 2]
         for verdict in verdicts:
             assert str(verdict.code)[0] == outcome

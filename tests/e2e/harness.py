@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class Tracepost:
         return rows[0]
 
 
-def eventually(probe, seconds: float = 10.0):
+def eventually(probe, seconds: float = 60.0):
     """What ``probe`` answers once it answers something true."""
     deadline = time.monotonic() + seconds
     while True:
@@ -63,7 +64,7 @@ def eventually(probe, seconds: float = 10.0):
         time.sleep(0.02)
 
 
-async def in_time(probe, seconds: float = 10.0):
+async def in_time(probe, seconds: float = 60.0):
     """The same, for those whose event loop is needed meanwhile: the smarthost's is theirs."""
     return await asyncio.to_thread(eventually, probe, seconds)
 
@@ -105,10 +106,18 @@ async def arrivals(service: Tracepost, host: FakeSmarthost, ids: list[str]) -> l
     return [arrived[id] for id in ids]
 
 
+PORTS = range(11_000, 32_000)
+"""Below those that Linux gives to whoever asks for any, so that no connection has one of these for its own end by the
+time that it is listened at; above those that Chromium will not go to."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens at, nor will before whoever asked."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 CONFIG = """
@@ -194,4 +203,4 @@ def await_ready(web: httpx.Client, process: subprocess.Popen[bytes], log: Path, 
         except httpx.TransportError:
             return False
 
-    eventually(ready, 30)
+    eventually(ready, 120)

@@ -58,7 +58,7 @@ async def counted(service: Tracepost, name: str, **expected: object) -> None:
         row = service.message(f"<{name}@example.com>")
         return {column: row[column] for column in expected} == expected
 
-    await in_time(shown, 20)
+    await in_time(shown)
 
 
 async def test_each_recipient_gets_a_copy_of_its_own(relay):
@@ -121,7 +121,7 @@ async def test_a_smarthost_in_trouble_is_waited_for(relay, act):
     assert service.metric("queue_recipients") == 3
     assert not host.messages
     host.script.clear()
-    await in_time(service.settled, 20)
+    await in_time(service.settled)
     assert service.metric("smarthosts_failing") == 0
     assert copies(host) == sorted(PEOPLE)
     assert not notices(host)

@@ -139,9 +139,9 @@ async def test_mail_that_is_queued_goes_first_and_the_service_then_finishes(tmp_
             assert (said.returncode, said.stdout) == (1, "")
             assert "still queued that name it: 1" in said.stderr
             host.script.clear()
-            await in_time(lambda: len(host.messages) == 2, 20)
-            await in_time(lambda: not any((tmp_path / "data" / "forgetting").iterdir()), 30)
-            await in_time(lambda: held(tmp_path / "data") == {}, 20)
+            await in_time(lambda: len(host.messages) == 2)
+            await in_time(lambda: not any((tmp_path / "data" / "forgetting").iterdir()))
+            await in_time(lambda: held(tmp_path / "data") == {})
             assert await asyncio.to_thread(counts, service) == {"<waits@example.com>": (2, 2, 0, 0, 0, 0, 0, 0)}
             arrived = [b"".join(each.recipients).decode() for each in host.messages]
             assert sorted(arrived) == [f"<{who}>" for who in PEOPLE]

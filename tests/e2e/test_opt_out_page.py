@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -43,37 +44,41 @@ def address(service) -> str:
     return str(service.web.base_url).rstrip("/") + link(service, "browsed", EVE)
 
 
+@contextmanager
 def opened(browser, **options):
+    """A page; at the end the browser must have complained of nothing."""
     context = browser.new_context(**options)
-    page = context.new_page()
-    page.on("console", lambda message: pytest.fail(f"the browser complains: {message.text}"))
-    return page
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    yield page
+    context.close()
+    assert complaints == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("script", [True, False])
 def test_a_person_walks_through_the_page_by_keyboard_alone(service, browser, address, width, script):
-    page = opened(browser, viewport={"width": width, "height": 800}, java_script_enabled=script)
-    page.goto(address)
-    assert page.title() == "Stop these mails? · example.com"
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("h1:has-text('You are unsubscribed')")
-    eventually(lambda: (EVE, SENDER, "mail") in listed(service))
-    page.keyboard.press("Tab")
-    page.keyboard.press("Space")
-    page.wait_for_selector("h1:has-text('You are subscribed again')")
-    eventually(lambda: (EVE, SENDER, "mail") not in listed(service))
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("h1:has-text('You are no longer tracked')")
-    eventually(lambda: (EVE, SENDER, "tracking") in listed(service))
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("h1:has-text('It is as it was before')")
-    eventually(lambda: (EVE, SENDER, "tracking") not in listed(service))
-    page.context.close()
+    size = {"width": width, "height": 800}
+    with opened(browser, viewport=size, java_script_enabled=script) as page:
+        page.goto(address)
+        assert page.title() == "Stop these mails? · example.com"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("h1:has-text('You are unsubscribed')")
+        eventually(lambda: (EVE, SENDER, "mail") in listed(service))
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        page.wait_for_selector("h1:has-text('You are subscribed again')")
+        eventually(lambda: (EVE, SENDER, "mail") not in listed(service))
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("h1:has-text('You are no longer tracked')")
+        eventually(lambda: (EVE, SENDER, "tracking") in listed(service))
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("h1:has-text('It is as it was before')")
+        eventually(lambda: (EVE, SENDER, "tracking") not in listed(service))
 
 
 CONTRASTS = """() => {
@@ -99,15 +104,15 @@ CONTRASTS = """() => {
 @pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ja"])
 def test_the_page_can_be_read_and_touched(browser, address, scheme, language):
     for width in (320, 390, 1280):
-        page = opened(browser, viewport={"width": width, "height": 800}, color_scheme=scheme, locale=language)
-        page.goto(address)
-        assert page.locator("html").get_attribute("lang") == language
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for found in page.evaluate(CONTRASTS):
-            assert found["ratio"] >= 4.5, found
-            assert found["edge"] >= 3, found
-            assert not found["button"] or found["height"] >= 44, found
-        page.context.close()
+        size = {"width": width, "height": 800}
+        with opened(browser, viewport=size, color_scheme=scheme, locale=language) as page:
+            page.goto(address)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for found in page.evaluate(CONTRASTS):
+                assert found["ratio"] >= 4.5, found
+                assert found["edge"] >= 3, found
+                assert not found["button"] or found["height"] >= 44, found
 
 
 class Shop(BaseHTTPRequestHandler):
@@ -133,13 +138,12 @@ def test_the_browser_goes_on_to_the_senders_own_page(tmp_path, browser):
     try:
         with tracepost(tmp_path, senders=senders) as service:
             send(service, newsletter("own-page"))
-            page = opened(browser)
-            page.goto(str(service.web.base_url).rstrip("/") + link(service, "own-page"))
-            page.locator("button").first.click()
-            page.wait_for_url(re.compile(r"http://www\.shop\.test:\d+/there"))
-            assert page.text_content("body") == "None"
-            assert row(service, "own-page", opt_outs=1)
-            page.context.close()
+            with opened(browser) as page:
+                page.goto(str(service.web.base_url).rstrip("/") + link(service, "own-page"))
+                page.locator("button").first.click()
+                page.wait_for_url(re.compile(r"http://www\.shop\.test:\d+/there"))
+                assert page.text_content("body") == "None"
+                assert row(service, "own-page", opt_outs=1)
     finally:
         shop.shutdown()
         shop.server_close()

@@ -106,9 +106,9 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_mail_goes_on(tmp_path
         for pid in family(service.process.pid)[1:]:
             os.kill(pid, signal.SIGKILL)
         host.script.clear()
-        await in_time(lambda: len(set(names(host))) == 10, 30)
+        await in_time(lambda: len(set(names(host))) == 10)
         await submit(service, "afterwards")
-        await in_time(service.settled, 30)
+        await in_time(service.settled)
         assert set(names(host)) == {*(f"m{number}" for number in range(10)), "afterwards"}
 
 
@@ -135,8 +135,8 @@ async def test_another_machines_file_is_adopted_and_removed_once_empty_whatever_
     async with FakeSmarthost() as host:
         async with serving(tmp_path, smarthost(host)) as service:
             await submit(service, "fresh")
-            await in_time(lambda: sorted(names(host)) == ["carried", "fresh"], 20)
-            await in_time(lambda: not list(folder.glob("zz.*")), 20)
+            await in_time(lambda: sorted(names(host)) == ["carried", "fresh"])
+            await in_time(lambda: not list(folder.glob("zz.*")))
             assert logged(service, "a spool file is adopted") == 1
             assert logged(service, "a spool file cannot be opened") == 1
             await submit(service, "afterwards")
@@ -157,12 +157,12 @@ async def test_a_full_spool_says_so_and_takes_mail_again_once_there_is_room(tmp_
             assert (await asyncio.to_thread(client.send, content)).startswith(b"452 4.3.1")
         await submit(service, "small")
         first = await first_of(service, "m0")
-        await in_time(lambda: queue(service, "remove", first).returncode == 0, 30)
+        await in_time(lambda: queue(service, "remove", first).returncode == 0)
         await in_time(lambda: service.metric("queue_octets") < 700_000)
         await asyncio.sleep(1.5)  # a worker notices within a second
         await submit(service, "m3", filling=filling)
         host.script.clear()
-        await in_time(service.settled, 30)
+        await in_time(service.settled)
         await submit(service, "m4", filling=filling)
         await in_time(service.settled)
         assert sorted(names(host)) == ["m1", "m2", "m3", "m4", "small"]
@@ -178,7 +178,7 @@ async def test_the_queue_is_seen_and_moved_beside_the_running_service(tmp_path):
         tmp_path, {"rcpt": Script("451 4.2.2 mailbox full")}, relay="retry: {first: 1h, longest: 1h}"
     ) as (service, host):
         first, second = [await submit(service, name) for name in ("first", "second")]
-        await in_time(lambda: queue(service, "list").stdout.count("451 4.2.2 mailbox full") == 2, 30)
+        await in_time(lambda: queue(service, "list").stdout.count("451 4.2.2 mailbox full") == 2)
         shown = queue(service, "show", first)
         assert "ann@example.net: 451 4.2.2 mailbox full (1 tries" in shown.stdout
         assert queue(service, "remove", first).stdout == f"{first}: removed\n"
@@ -221,7 +221,7 @@ async def test_mail_of_a_smarthost_that_is_gone_from_the_configuration_goes_the_
         await in_time(lambda: names(host) == ["goes"])
         await in_time(lambda: service.metric("smarthosts_failing") == 1)
         reconfigure(service, f"    smarthost: {smarthost(int(own.split('port: ')[1].split(',')[0]))}\n", "")
-        await in_time(service.settled, 20)
+        await in_time(service.settled)
         assert names(host) == ["goes", "waits"]
         assert service.metric("smarthosts_failing") == 0
 
@@ -236,6 +236,6 @@ async def test_it_ends_in_order_with_mail_under_way(tmp_path, workers):
         assert len(set(ids)) == 30
         taken = names(host)
         async with serving(tmp_path, smarthost(host), relay=f"workers: {workers}") as service:
-            await in_time(service.settled, 20)
+            await in_time(service.settled)
         assert sorted(names(host)) == sorted(f"m{number}" for number in range(30))
         assert len(taken) <= 30

@@ -86,8 +86,8 @@ class Visits:
                 return (kinds.count("click"), kinds.count("open")) == (self.clicks, self.opens)
             return False
 
-        eventually(lambda: self.service.metric("journal_facts") == 0, 30)
-        eventually(found, 10)
+        eventually(lambda: self.service.metric("journal_facts") == 0)
+        eventually(found)
         ids = [event["id"] for event in self.hits()]
         assert len(set(ids)) == len(ids)
         assert self.service.metric("hits_lost_total") == 0
@@ -232,7 +232,7 @@ def test_tokens_of_the_first_version_lead_where_they_led(tmp_path: Path) -> None
                     assert service.web.get(f"/u/{token}").status_code == 200
                     count += 1
         assert count == 12
-        eventually(lambda: service.metric("journal_facts") == 0, 30)
+        eventually(lambda: service.metric("journal_facts") == 0)
         assert len(service.web.get("/api/v1/events", params={"limit": 1000}).text.splitlines()) == count
         for claim, token in ((line["claim"], line["token"]) for line in GOLDEN["tokens"]):
             if claim["purpose"] == "Mirror":

@@ -107,7 +107,7 @@ class Service:
     def terminate(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
-    def wait(self, seconds: float = 40.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """The exit code of the supervisor, once it and all the others have ended."""
         assert self._process is not None
         code = self._process.wait(seconds)

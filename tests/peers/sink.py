@@ -20,7 +20,7 @@ def sink() -> Iterator[FakeSmarthost]:
     thread.start()
 
     def run(work: Coroutine[Any, Any, object]) -> None:
-        asyncio.run_coroutine_threadsafe(work, loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
     # It asserts that nothing comes behind the data; without PIPELINING no server sends its QUIT along.
     host = FakeSmarthost(pipelining=False)
@@ -34,7 +34,7 @@ def sink() -> Iterator[FakeSmarthost]:
         loop.close()
 
 
-def arrived(host: FakeSmarthost, count: int = 1, seconds: float = 20.0) -> list[Message]:
+def arrived(host: FakeSmarthost, count: int = 1, seconds: float = 60.0) -> list[Message]:
     """All that came, waited for until there are so many. AssertionError where it is not exactly so many."""
     eventually(lambda: len(host.messages) >= count, seconds)
     assert len(host.messages) == count

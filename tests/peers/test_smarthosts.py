@@ -101,7 +101,7 @@ def test_each_recipient_has_its_own_fate(peer, certificate, tmp_path):
             row = service.message("<the-week@example.com>")
             return row if (row["sent"], row["bounced"]) == (1, 1) else None
 
-        row = eventually(settled, 20)
+        row = eventually(settled)
     assert (row["recipients"], row["errors"] + row["pending"]) == (3, 1)
     copies = eventually(lambda: [each for each in peer.sink.messages if each.mail.startswith(b"<news@")])
     assert [copy.recipients for copy in copies] == [[b"<ann@example.net>"]]

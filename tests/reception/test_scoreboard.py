@@ -185,7 +185,7 @@ def test_a_limit_holds_for_all_workers_together() -> None:
             connection = stack.enter_context(socket.create_connection(address, timeout=5))
             greetings.append(connection.recv(100)[:3])
         assert greetings == [b"220"] * 6 + [b"421"] * 3
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while board.connections > 6 and time.monotonic() < deadline:
             time.sleep(0.01)  # those who were refused may still be leaving
         assert board.connections_from("127.0.0.1") == 6
@@ -196,7 +196,7 @@ def test_mail_under_way_is_counted_over_all_workers() -> None:
         for _ in range(6):
             connection = stack.enter_context(socket.create_connection(address, timeout=5))
             connection.sendall(b"EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n" + b"x" * 1000)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while board.memory < 6000 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert 6000 <= board.memory <= 6012

@@ -144,9 +144,9 @@ def test_dkimpy_accepts_whatever_was_signed(fields, place, body):
 
 @pytest.mark.parametrize("unit", [b" ", b"\t", b"\r\n", b" \r\n", b"x "])
 def test_time_is_linear(unit):
-    began = time.monotonic()
+    began = time.process_time()
     signed(b"From: a@example.com\r\nX: " + b" " * 100_000 + b"x\r\n\r\n" + unit * 4_000_000 + b"x\r\n")
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_it_goes_on_top_and_changes_nothing():

@@ -32,9 +32,9 @@ def served(app: Any) -> Iterator[str]:
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    ready.wait(30)
+    assert ready.wait(60)
     try:
         yield f"http://127.0.0.1:{place[0]}"
     finally:
         ended.set()
-        thread.join(30)
+        thread.join()

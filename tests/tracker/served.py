@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.e2e.harness import eventually, free_port
+from tests.e2e.harness import eventually
 from tests.tracker.tracked import KEYRING, configured
 from tracker.app import create_app
 from tracker.hits.recorder import Recorder
@@ -22,9 +22,9 @@ from tracker.store.base import Store
 @contextmanager
 def served(store: Store, clock: Clock = time.time, **more: Any) -> Iterator[str]:
     """The address of a running tracker over ``store``; ``more`` goes to the application."""
-    port, recorder = free_port(), Recorder(store)
+    recorder = Recorder(store)
     app = create_app(configured(), KEYRING, store, recorder, clock, **more)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off"))
 
     async def run() -> None:
         await recorder.start()
@@ -34,8 +34,8 @@ def served(store: Store, clock: Clock = time.time, **more: Any) -> Iterator[str]
     thread = threading.Thread(target=asyncio.run, args=[run()])
     thread.start()
     try:
-        eventually(lambda: server.started or not thread.is_alive(), 30)
-        yield f"http://127.0.0.1:{port}"
+        eventually(lambda: server.started or not thread.is_alive())
+        yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname())
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join()

@@ -74,12 +74,12 @@ def test_links_are_shown_as_they_are_said_to_be() -> None:
 
 def test_time_grows_with_the_length_alone() -> None:
     for piece in ("<a ", "<link ", "<a href='", '<a b="', "<meta =", "url(", "src=", "<a></", "//", "< link"):
-        started = time.perf_counter()
+        started = time.process_time()
         text = piece * (200_000 // len(piece))
         caged(text)
         hosts(text)
         list(links(text))
-        assert time.perf_counter() - started < 30, piece
+        assert time.process_time() - started < 30, piece
 
 
 def test_the_hosts_of_pictures_and_of_nothing_else() -> None:

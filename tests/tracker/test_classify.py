@@ -182,10 +182,10 @@ def test_names_of_rules_are_one_each() -> None:
 
 def test_verdicts_on_agents_are_remembered_within_bounds() -> None:
     classify(hit(MESSAGE))
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(1000):
         classify(hit(MESSAGE))
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 HOSTILE = [
@@ -205,10 +205,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("agent", HOSTILE)
 def test_a_hostile_agent_costs_little(agent: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     classify(hit(MESSAGE, agent=agent))
     client_of(agent)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @settings(max_examples=300, deadline=None)

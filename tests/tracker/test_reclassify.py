@@ -195,7 +195,7 @@ def test_a_forgotten_person_s_hits_keep_their_verdict(tmp_path: Path) -> None:
 def test_hits_come_in_meanwhile(tmp_path: Path) -> None:
     mails = [new_id(NOW + n) for n in range(30)]
     store = store_with(tmp_path, [replace(judged_wrong(), message=mail) for mail in mails])
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
     came = 0
 
     def come_in() -> None:
@@ -203,10 +203,12 @@ def test_hits_come_in_meanwhile(tmp_path: Path) -> None:
         while not stop.is_set():
             store.apply([replace(hit(mails[came % 30], 1, 1, NOW + 100 + came), verdict=None)])
             came += 1
+            begun.set()
 
     thread = threading.Thread(target=come_in)
     thread.start()
     try:
+        assert begun.wait(60)
         after, moved = None, 0
         while True:
             found, after = store.reclassify(after, 5, *EVER)

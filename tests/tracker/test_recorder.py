@@ -85,7 +85,7 @@ async def test_an_answer_waits_fifty_milliseconds_at_most() -> None:
     begun = time.monotonic()
     await asyncio.gather(*(recorder.hit(one) for one in hits(50)))
     # The store would keep them forever, so coming here is the proof; a busy machine may take its time.
-    assert 0.04 < time.monotonic() - begun < 2
+    assert 0.04 < time.monotonic() - begun < 20
     assert recorder.registry.get_sample_value("hits_late_total") == 50
     store.gate.set()
     await recorder.stop()

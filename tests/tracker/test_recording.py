@@ -46,7 +46,7 @@ async def test_what_waits_is_told_in_order_through_failures() -> None:
     source.fails = 1
     recording = Recording(store)
     recording.start([source])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while source.waiting:
             await asyncio.sleep(0.01)
     await recording.stop()

@@ -60,12 +60,12 @@ def serving(folder: Path, **changes: object) -> Iterator[tuple[str, int]]:
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield "127.0.0.1", place[0]
     finally:
         ended.set()
-        thread.join(10)
+        thread.join()
 
 
 async def ask(place: tuple[str, int], request: str) -> bytes:

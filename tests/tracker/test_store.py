@@ -155,7 +155,9 @@ OUTCOMES = st.builds(
 MESSAGES = st.sampled_from([accepted(IDS[0]), accepted(IDS[1], NOW + 1)])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     batches=st.lists(st.lists(st.one_of(HITS, HITS, OUTCOMES, MESSAGES), max_size=12), max_size=6), again=st.booleans()
 )

@@ -92,7 +92,9 @@ async def tracker(
     peer = ("192.0.2.77", 4711)
     transport = httpx.ASGITransport(app, client=peer)
     hooks = {"response": [_conforms] if config is None or config.admin_listen is None else []}
-    async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test", event_hooks=hooks) as client:
-        yield Tracker(app, kept, recorder, clock, client)
-    await recorder.stop()
-    kept.close()
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://tracker.test", event_hooks=hooks) as client:
+            yield Tracker(app, kept, recorder, clock, client)
+    finally:
+        await recorder.stop()
+        kept.close()

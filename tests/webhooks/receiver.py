@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+from tests.e2e.harness import free_port
 
 
 @dataclass
@@ -29,12 +32,13 @@ class Reply:
 
 @dataclass
 class Request:
-    """What came."""
+    """What came, and when by a clock of its own, in seconds."""
 
     line: str
     headers: dict[str, str]
     body: bytes
     connection: int
+    at: float
 
     @property
     def json(self) -> Any:
@@ -54,7 +58,7 @@ class Receiver:
         self.script: deque[Reply] = deque()
         self.usual = Reply()
         self.connections = self.open = self.busiest = 0
-        self.port = 0
+        self.port = free_port()
         self._context = context
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -71,7 +75,6 @@ class Receiver:
 
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
         """Stop listening; connections are refused from now on."""
@@ -96,7 +99,7 @@ class Receiver:
             found.append(value)
         return found
 
-    async def until(self, count: int, seconds: float = 20.0) -> Sequence[Request]:
+    async def until(self, count: int, seconds: float = 60.0) -> Sequence[Request]:
         """The requests, once there are so many."""
         async with asyncio.timeout(seconds):
             while len(self.requests) < count:
@@ -122,7 +125,7 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        request = Request(head[0], headers, body, number)
+        request = Request(head[0], headers, body, number, time.monotonic())
         reply = self.choose(request)
         self.requests.append(request)
         self.open += 1

@@ -28,7 +28,7 @@ from tracker.webhooks.delivering import Limits
 from tracker.webhooks.endpoint import Endpoint, endpoint_of
 from tracker.webhooks.service import Webhooks
 
-QUICK = Limits(settling=0.05, poll=0.02, lease=60.0, probe=0.3, drain=1.0)
+QUICK = Limits(settling=0.05, poll=0.02, lease=60.0, probe=0.3, drain=20.0)
 BOT = "curl/8"
 
 
@@ -56,7 +56,7 @@ def endpoint(url: str, place: int = 0, **more: Any) -> Endpoint:
 
 @asynccontextmanager
 async def running(
-    store: SqliteStore, *endpoints: Endpoint, limits: Limits = QUICK, owner: str = "node", patience: float = 5.0
+    store: SqliteStore, *endpoints: Endpoint, limits: Limits = QUICK, owner: str = "node", patience: float = 20.0
 ) -> AsyncIterator[Webhooks]:
     """Deliveries to endpoints, enrolled when entered; stopped in order afterwards."""
 
@@ -77,7 +77,7 @@ async def running(
         await task
 
 
-async def until(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
+async def until(probe: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := probe()):
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -284,7 +284,7 @@ async def test_a_stopped_endpoint_can_be_told_to_go_on(store: SqliteStore) -> No
 async def test_what_was_read_before_a_pause_is_read_again_after_it(store: SqliteStore) -> None:
     """Somebody is forgotten meanwhile; nobody is told of it twice or not at all."""
     async with Receiver() as host:
-        host.script.append(Reply(429, {"Retry-After": "2"}, delay=0.3))
+        host.script.append(Reply(429, {"Retry-After": "4"}, delay=0.3))
         here = endpoint(host.url, events=["sent"])
         mails = [accepted(people=1) for _ in range(40)]
         async with running(store, here):
@@ -307,10 +307,9 @@ async def test_retry_after_is_heeded_for_all_of_an_endpoint(store: SqliteStore, 
         async with running(store, here):
             store.apply([accepted(people=1)])
             await host.until(1)
-            put_off = time.monotonic()
             store.apply([accepted(people=1)])
-            await host.until(3)
-            assert time.monotonic() - put_off > 0.9
+            first, second, _ = await host.until(3)
+            assert second.at - first.at > 0.9
 
 
 async def test_a_dead_endpoint_holds_up_no_other_and_is_left_alone(store: SqliteStore) -> None:
@@ -323,13 +322,14 @@ async def test_a_dead_endpoint_holds_up_no_other_and_is_left_alone(store: Sqlite
                 store.apply([accepted(people=1) for _ in range(50)])
             await host.until(500)
             await until(lambda: about(store, there)["failures"] >= 5)
+            await asyncio.sleep(0.5)
             written = len(rows(store, there))
             assert written <= 5 + QUICK.concurrency
             await asyncio.sleep(0.5)
             assert len(rows(store, there)) == written
             dead.port = port
             await dead.listen()
-            await dead.until(500, 60)
+            await dead.until(500)
             await until(lambda: about(store, there)["waiting"] == 0 and about(store, there)["delivered"] == 500)
         ids = [request.id for request in dead.requests]
         assert len(set(ids)) == len(ids) == 500
@@ -353,14 +353,14 @@ async def test_tries_at_once_are_bounded_and_a_hanging_endpoint_ends_them(store:
     async with Receiver() as host:
         host.usual = Reply(hang=True)
         here = endpoint(host.url)
-        async with running(store, here, patience=1.0, limits=Limits(settling=0.05, poll=0.02, concurrency=4)):
+        async with running(store, here, patience=3.0, limits=Limits(settling=0.05, poll=0.02, concurrency=4)):
             store.apply([accepted(people=1) for _ in range(50)])
             await host.until(4)
             await asyncio.sleep(0.2)
             assert host.busiest == 4
             host.usual = Reply()
             found = await until(lambda: about(store, here)["last_error"])
-            assert found == "no answer within 1 s"
+            assert found == "no answer within 3 s"
 
 
 async def test_events_of_one_mail_never_overtake_each_other(store: SqliteStore) -> None:
@@ -388,7 +388,7 @@ async def test_events_of_one_mail_never_overtake_each_other(store: SqliteStore) 
 async def test_a_burst_that_shows_later_is_told_right_the_first_time(store: SqliteStore) -> None:
     async with Receiver() as host:
         here = endpoint(host.url, events=["clicked"])
-        async with running(store, here, limits=Limits(settling=1.0, poll=0.02)):
+        async with running(store, here, limits=Limits(settling=3.0, poll=0.02)):
             mail = accepted(people=1)
             store.apply([mail, hit(mail.id, 1, 1)])
             await asyncio.sleep(0.2)
@@ -417,7 +417,7 @@ async def test_an_event_that_is_gone_by_the_next_try_is_not_told(store: SqliteSt
 
 async def test_a_forgotten_person_is_not_named_at_the_next_try(store: SqliteStore) -> None:
     async with Receiver() as host:
-        host.script.append(Reply(500, {"Retry-After": "2"}))
+        host.script.append(Reply(500, {"Retry-After": "4"}))
         here = endpoint(host.url, events=["sent"])
         mail = accepted(people=1)
         async with running(store, here):
@@ -451,7 +451,7 @@ async def test_stopping_waits_for_what_is_under_way(store: SqliteStore) -> None:
         here = endpoint(host.url)
         async with running(store, here, limits=Limits(settling=0.05, poll=0.02, drain=10.0)):
             store.apply([accepted(people=1)])
-            await until(lambda: host.open)
+            await host.until(1)
         assert about(store, here)["delivered"] == 1
         assert about(store, here)["owner"] is None
 
