@@ -67,7 +67,7 @@ def test_json_and_csv_for_programs(run):
     tags = run("live", "--format", "csv", "--table", "tags").stdout
     assert "\n'=1+1," in tags
     assert (
-        json.loads(run("live", "--format", "json", "--sender", "other@example.com").stdout)["totals"]["messages"] == 1
+        json.loads(run("live", "--format", "json", "--sender", "Other@Example.com").stdout)["totals"]["messages"] == 1
     )
     assert json.loads(run("live", "--format", "json", "--tag", "spring").stdout)["totals"]["opens"] == 1
 

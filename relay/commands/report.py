@@ -77,7 +77,9 @@ def _print(
 ) -> None:
     if table and form != "csv":
         raise click.UsageError("Give --table together with --format csv; the other formats hold all tables.")
-    found: dict[str, Any] = answers(lambda: reporting.report(config, period, ReportFilter(sender or None, tag or None)))
+    found: dict[str, Any] = answers(
+        lambda: reporting.report(config, period, ReportFilter((sender or "").lower() or None, tag or None))
+    )
     if form == "csv":
         sys.stdout.buffer.write(reports.as_csv(found, table or "series"))
     else:

@@ -278,6 +278,7 @@ async def test_filters(t: Tracker) -> None:
     for params, expected in (
         ({"tag": "a b&c"}, one),
         ({"sender": "x+y@example.com"}, two),
+        ({"sender": "X+Y@Example.com"}, two),
         ({"mailing": "m"}, two),
         ({"message_id": "<z@h>"}, two),
         ({"status": "bounced"}, two),
@@ -297,6 +298,9 @@ async def test_filters(t: Tracker) -> None:
         ("/api/v1/messages", {"limit": "-1"}, "1000"),
         ("/api/v1/messages", {"limit": "ten"}, "1000"),
         ("/api/v1/messages", {"from": "yesterday"}, "RFC 3339"),
+        ("/api/v1/messages", {"from": "2026-02-02", "to": "2026-01-31"}, "not after"),
+        ("/api/v1/messages", {"from": "2026-02-01", "to": "2026-01-31"}, "not after"),
+        ("/api/v1/events", {"cursor": "WzkyMjMzNzIwMzY4NTQ3NzU4MDhd"}, "'cursor'"),  # [9223372036854775808]
         ("/api/v1/messages", {"from": "2026-02-30"}, "RFC 3339"),
         ("/api/v1/messages", {"to": "2026-01-01T00:00:00"}, "offset"),
         ("/api/v1/messages", {"status": "lost"}, "bounced"),

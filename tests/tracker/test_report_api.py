@@ -71,6 +71,7 @@ async def test_a_report_may_be_of_one_sender_or_tag(client: httpx.AsyncClient) -
             report = await told(client, path, **asked)
             assert report["totals"]["opens"] == 9
             assert asked.items() <= report.items()
+    assert (await told(client, "live", sender="Other@Example.com"))["sender"] == "other@example.com"
     assert (await told(client, "live", sender="other@example.com", tag="spring"))["totals"]["opens"] == 0
 
 

@@ -14,14 +14,14 @@ from tracker.reading import entries, models, params, shapes
 from tracker.reading.answers import Missing, body_of, json_answer, listing, reads, writes
 from tracker.reading.auth import Gate
 from tracker.reading.operations import JSON, one, rows
-from tracker.reading.parameters import LIST, PERIOD, Asked, choice, in_path, text
+from tracker.reading.parameters import LIST, PERIOD, Asked, choice, in_path, sender_of, text
 from tracker.store.base import MessageFilter, Row, Store
 
 if TYPE_CHECKING:
     from tracker.config import TrackerConfig
 
 STATUSES = ("pending", "sent", "delivered", "bounced", "error", "suppressed")
-SENDER = text("sender", "Of this sender alone.")
+SENDER = sender_of("Of this sender alone.")
 MESSAGES = (
     SENDER,
     text("tag", "With this tag."),

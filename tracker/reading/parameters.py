@@ -33,6 +33,11 @@ def text(name: str, about: str, required: bool = False) -> Param:
     return Param(name, about, schema, lambda given: given.get(name), required=required)
 
 
+def sender_of(about: str) -> Param:
+    """The address of a sender, in small letters, as senders are kept."""
+    return Param("sender", about, {"type": "string"}, lambda given: given.get("sender", "").lower() or None)
+
+
 def choice(name: str, allowed: Sequence[str], about: str) -> Param:
     """One of a few words."""
     words = [str(word) for word in allowed]

@@ -89,7 +89,8 @@ def end(params: Mapping[str, str], name: str, zone: tzinfo) -> float | None:
 def period(asked: Mapping[str, str], zone: tzinfo) -> tuple[float | None, float | None]:
     """When what is asked for by ``from`` and ``to`` begins and ends. Raises BadRequest."""
     since, until = instant(asked, "from", zone), end(asked, "to", zone)
-    if since is not None and until is not None and since > until:
+    whole_days = _DAY.fullmatch(asked.get("to") or "") is not None  # the last one has a length of its own
+    if since is not None and until is not None and (since > until or (since == until and whole_days)):
         raise BadRequest("Give a 'from' that is not after 'to'.")
     return since, until
 

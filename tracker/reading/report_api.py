@@ -15,7 +15,7 @@ from tracker.reading.answers import download, json_answer, reads
 from tracker.reading.auth import Gate
 from tracker.reading.models import Report
 from tracker.reading.operations import CSV, JSON, Answer, Answers
-from tracker.reading.parameters import FORMAT, PERIOD, Asked, choice, text
+from tracker.reading.parameters import FORMAT, PERIOD, Asked, choice, sender_of, text
 from tracker.reading.params import BadRequest
 from tracker.reading.reports import Period
 from tracker.store.base import Numbers, ReportFilter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracker.config import TrackerConfig
 
 _EACH = (
-    text("sender", "Of this sender's mail alone."),
+    sender_of("Of this sender's mail alone."),
     text("tag", "Of the mail with this tag alone."),
     FORMAT,
     choice("table", reports.TABLES, "With CSV: which table of the report; the series, unless given."),

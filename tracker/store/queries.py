@@ -45,6 +45,8 @@ def key_after(after: str, *types: type) -> list[Any]:
     key = json.loads(after)
     if not isinstance(key, list) or [type(value) for value in key] != list(types):
         raise ValueError("not a cursor of this list")
+    if any(isinstance(value, int) and value.bit_length() > 63 for value in key):
+        raise ValueError("not a cursor of this list")
     return key
 
 
