@@ -70,7 +70,8 @@ class BounceDoor:
         claimed = {address: self._claimed[address] for address in submission.rcpt_tos if address in self._claimed}
         if not claimed:
             return await self._inner.accept(submission)
-        id = await self._take(submission, list(claimed.values()))
+        once = {each.copy: each for each in claimed.values()}  # an address in another letter case is the same
+        id = await self._take(submission, list(once.values()))
         people = zip(submission.rcpt_tos, submission.rcpt_options, strict=True)
         others = [each for each in people if each[0] not in claimed]
         if not others:

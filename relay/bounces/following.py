@@ -32,7 +32,7 @@ def facts_of(copy: Returning, origin: Mapping[str, Any], said: Reading, at: floa
         facts.append(Complained(*about, at, said.status, said.reply))
     if not address:  # it was forgotten
         return facts
-    if said.kind is Kind.HARD and reported("failed", said.status):
+    if said.kind is Kind.HARD and reported("failed", said.status) and not said.elsewhere:
         facts.append(NoMailbox(*about, address, at))
     elif said.of_address and sender:
         facts.append(Unwanted(*about, sender, address, at, f"{HARD_BOUNCE} ({said.status})"))

@@ -32,6 +32,10 @@ class Report:
     diagnostic: str = ""
     addresses: list[str] = field(default_factory=list)
 
+    def names(self, address: str) -> bool:
+        """Whether it is about this address, case aside."""
+        return bool(address) and address.lower() in map(str.lower, self.addresses)
+
 
 def reports(text: str) -> list[Report]:
     """The recipients of a ``message/delivery-status``, as many as it tells of."""
@@ -46,7 +50,7 @@ def reports(text: str) -> list[Report]:
 def worst(found: Iterable[Report], address: str) -> Report | None:
     """The report that decides: the one about this address, where there is one, else the worst."""
     ranked = sorted(found, key=lambda report: _RANKS.get(report.action, len(_RANKS)))
-    own = (report for report in ranked if address and address.lower() in map(str.lower, report.addresses))
+    own = (report for report in ranked if report.names(address))
     return next(own, ranked[0] if ranked else None)
 
 

@@ -6,7 +6,7 @@ Whoever wrote it is not to be trusted: nothing here raises or takes long, whatev
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from relay.bounces import notifications, prose
@@ -53,12 +53,13 @@ class Kind(StrEnum):
 class Reading:
     """What a mail says. ``status`` is an enhanced status code (RFC 3463), for a complaint the feedback type; ``text``
     is one line of the host's words. Both are empty where nothing is counted. ``of_address``: it is the address itself
-    that is to be given up."""
+    that is to be given up; ``elsewhere``: the address that failed is another one, behind an alias, say."""
 
     kind: Kind
     status: str = ""
     text: str = ""
     of_address: bool = False
+    elsewhere: bool = False
 
     @property
     def reply(self) -> str:
@@ -139,7 +140,8 @@ def _notification(found: Holding, address: str) -> Reading | None:
     status = status_of(report.status, context)
     if report.action == "delayed":
         return Reading(Kind.DELAYED, status, one_line(words))
-    return _failure(status, context, one_line(words))
+    elsewhere = bool(report.addresses) and not report.names(address)
+    return replace(_failure(status, context, one_line(words)), elsewhere=elsewhere)
 
 
 def _rejection(head: _Head, found: Holding) -> Reading | None:

@@ -215,6 +215,35 @@ async def test_a_few_bounce_addresses_are_enough(tmp_path):
         assert len(host.messages) == MOST_RETURNING
 
 
+async def test_one_address_in_several_letter_cases_is_one(tmp_path):
+    async with FakeSmarthost() as host, running(tmp_path, host) as there:
+        address = address_of(there.origins.know())
+        replies = await there.send(HARD, address, address.upper(), address.title(), address.swapcase())
+        assert replies == ["250 2.1.0", *["250 2.1.5"] * 4, "354", "250 2.0.0"]
+        await there.emptied()
+        assert len(host.messages) == 1
+        assert [type(fact) for fact in await there.told()] == [Returned, NoMailbox]
+
+
+async def test_a_report_of_another_address_says_nothing_of_who_exists(tmp_path):
+    """An alias or a list whose one member is gone, say: its mail came back, yet it is not shut off for every sender."""
+    other = dsn((FAILED % ("5.1.1", "550 5.1.1 no such user")).replace(ANN, "gone@elsewhere.test"))
+    async with FakeSmarthost() as host, running(tmp_path, host) as there:
+        assert (await there.send(other, address_of(there.origins.know())))[-1] == "250 2.0.0"
+        returned, unwanted = await there.told()
+        assert (returned.kind, returned.status) == (BounceKind.HARD, "5.1.1")
+        assert (type(unwanted), unwanted.address, unwanted.sender) == (Unwanted, ANN, "news@example.com")
+
+
+@pytest.mark.parametrize("field", ["Original-Recipient: rfc822; %s", "X-Nothing: %s"])
+async def test_who_is_named_at_all_or_nobody_is_gives_up_the_address(tmp_path, field):
+    named = FAILED.replace("Final-Recipient", "X-Other") if field.startswith("X") else FAILED.replace(ANN, "x@y.test")
+    content = dsn(field % ANN.upper() + "\n" + named % ("5.1.1", "550 5.1.1 no such user"))
+    async with FakeSmarthost() as host, running(tmp_path, host) as there:
+        assert (await there.send(content, address_of(there.origins.know())))[-1] == "250 2.0.0"
+        assert [type(fact) for fact in await there.told()] == [Returned, NoMailbox]
+
+
 async def test_limits_hold_for_bounces_too(tmp_path):
     relay = {"max_message_size": "20KB", "limits": {"spool": "30KB", "memory": "10MB"}}
     async with FakeSmarthost() as host, running(tmp_path, host, relay=relay) as there:

@@ -134,6 +134,17 @@ async def test_an_endless_answer_is_read_no_further_than_need_be() -> None:
         await sender.aclose()
 
 
+async def test_an_answer_whose_body_trickles_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tracker.webhooks.client._BODY_SECONDS", 0.5)
+    async with Receiver() as host:
+        host.script.append(Reply(body=b"x" * 1000, trickle=0.02))
+        sender = client(host.url, whole=10.0)
+        assert (await sender.post(POST)).status == 200
+        assert (await sender.post(POST)).status == 200
+        assert host.connections == 2
+        await sender.aclose()
+
+
 # -- where a name leads ----------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,26 @@ async def test_what_was_read_before_a_pause_is_read_again_after_it(store: Sqlite
         assert len({request.id for request in host.requests}) == 40
         assert len(host.requests) == 41
         assert not any(b"person1" in request.body for request in host.requests[before:])
+
+
+@pytest.mark.parametrize("usual", [Reply(delay=0.4), Reply(500, delay=0.4)], ids=["takes", "refuses"])
+async def test_a_slow_endpoint_hears_of_what_it_had_to_wait_for_as_it_stands_then(
+    store: SqliteStore, usual: Reply, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(delivering, "FAILING", 1000)
+    async with Receiver() as host:
+        host.usual = usual
+        here = endpoint(host.url, events=["sent"])
+        mails = [accepted(people=1) for _ in range(20)]
+        async with running(store, here, limits=replace(QUICK, concurrency=1, fresh=0.1)):
+            store.apply([*mails, *(outcome(mail.id) for mail in mails)])
+            await host.until(3)
+            await asyncio.to_thread(store.forget, "person1@example.net")
+            before = len(host.requests)
+            await host.until(before + 4)
+        # One may be under way, and one was read just before.
+        assert not any(b"person1" in request.body for request in host.requests[before + 2 :])
+        assert usual.status == 500 or len({request.id for request in host.requests}) == len(host.requests)
 
 
 @pytest.mark.parametrize("status", [429, 503])

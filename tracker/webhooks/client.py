@@ -25,6 +25,9 @@ WHOLE_SECONDS = 30.0
 LARGEST_ANSWER = 64 * 1024
 """Octets of an answer's body that are read; nothing is kept of them."""
 
+_BODY_SECONDS = 5.0
+"""Seconds that an answer's body is given once its status is known."""
+
 _IDLE_SECONDS, _MOST_IDLE = 15.0, 10
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -187,16 +190,17 @@ class _Pinned(httpcore.AsyncNetworkBackend):
 
 
 async def _read(response: httpcore.Response) -> bool:
-    """Read an answer's body, as far as it is not too long; whether that was all of it. One that stops midway does not
-    unsay its status."""
+    """Read an answer's body, as far as it is not too long; whether that was all of it. One that stops or dawdles
+    midway does not unsay its status."""
     length = 0
     try:
-        async for chunk in response.aiter_stream():
-            length += len(chunk)
-            if length > LARGEST_ANSWER:
-                return False
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in response.aiter_stream():
+                length += len(chunk)
+                if length > LARGEST_ANSWER:
+                    return False
         return True
-    except (httpcore.NetworkError, httpcore.ProtocolError):
+    except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
         return False
     finally:
         await response.aclose()

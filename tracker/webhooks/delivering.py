@@ -36,15 +36,17 @@ _LARGEST_BATCH = 1000
 class Limits:
     """``concurrency``: tries at once; ``settling``: seconds that an event is left to settle, since hits that follow may
     change what it was; ``poll``: seconds between two looks into the log; ``lease``: seconds, renewed after a third;
-    ``read``: events read at once; ``probe``: seconds between two tries of an endpoint that fails, beside the schedule;
-    ``held``: events of a message that wait behind one that failed; ``waiting``: events that wait in all; ``rows`` and
-    ``age`` (seconds): of what is settled, what is kept; ``drain``: seconds that stopping waits for tries."""
+    ``read``: events read at once; ``fresh``: seconds after which what was read and is not told yet is read again;
+    ``probe``: seconds between two tries of an endpoint that fails, beside the schedule; ``held``: events of a message
+    that wait behind one that failed; ``waiting``: events that wait in all; ``rows`` and ``age`` (seconds): of what is
+    settled, what is kept; ``drain``: seconds that stopping waits for tries."""
 
     concurrency: int = 10
     settling: float = 2.0
     poll: float = 0.5
     lease: float = 60.0
     read: int = 100
+    fresh: float = 5.0
     probe: float = 60.0
     held: int = 100
     waiting: int = 100_000
@@ -84,6 +86,7 @@ class Delivering:
         self._stopping = False
         self._gone_at: float | None = None
         self._look_at = self._renew_at = self._probe_at = self._trim_at = self._paused_until = self._ends = 0.0
+        self._stale_at = 0.0
 
     async def run(self) -> None:
         """Deliver until the lease is lost or this is told to stop; what is under way then is given a little time. A
@@ -147,8 +150,13 @@ class Delivering:
     async def _look(self) -> None:
         """Read on in the log, and what is due, where there is room for it."""
         now = time.monotonic()
+        if now >= self._stale_at and (self._log or self._due):
+            self._read_again()
+            self._look_at = 0.0
         if now < self._look_at:
             return
+        if not (self._log or self._due):
+            self._stale_at = now + self._limits.fresh
         self._heads.append((now, await asyncio.to_thread(self._deliveries.newest)))
         horizon = self._horizon()
         if not self._due:
