@@ -91,8 +91,11 @@ _PATTERNS = tuple((re.compile("|".join(words), re.IGNORECASE), code) for code, w
 
 def status_of(status: str, text: str) -> str:
     """The enhanced status code: as it was given where that says something, else the one within the words, else a
-    general one."""
-    given = _STATUS.match(status)
+    general one. Where the one given blames the address and a reply that is quoted does not, the reply holds: it is
+    nearer to who refused."""
+    given, quoted = _STATUS.match(status), _SAID[0].search(text[:LONGEST])
+    if given is not None and given[1].startswith("5.1.") and quoted and not quoted[1].startswith(("2", "5.0.", "5.1.")):
+        return quoted[1]
     said = next((match[1] for pattern in _SAID if (match := pattern.search(text[:LONGEST]))), None)
     if given is not None and (said is None or not given[1].endswith(".0.0")):
         return given[1]

@@ -35,7 +35,7 @@ _FAILED = re.compile(
             r"fail.{0,80}(?:deliver|recipient|address)",
             r"(?:could ?n[o']t|cannot|can't|can not|not able to|unable to|wasn't able to|was not|not be|did not)"
             r"\W.{0,60}(?:deliver|reach|receive|sent|complete)",
-            r"permanent(?: fatal)? error|rejected|following address|not accepting mail",
+            r"permanent(?: fatal)? error|rejected|(?<!delivered to the )following address|not accepting mail",
             r"returned to (?:the )?sender|is returned|(?:has|have) been returned",
             r"unknown (?:user|recipient|address)|user unknown|no such user|addressee unknown|did not exactly match",
             r"mailbox.{0,20}full|quota|account (?:has been )?(?:disabled|discontinued)",
@@ -47,7 +47,8 @@ _FAILED = re.compile(
 )
 _DELAYED = re.compile(
     r"delayed|still being (?:re)?tried|warning only|will (?:be )?(?:retry|retried|continue|keep trying|try again)|"
-    r"continue (?:to try|trying)|delivery attempts will continue|not yet been|temporarily deferred",
+    r"continue (?:to try|trying)|delivery attempts will continue|not yet been|"
+    r"(?:not|n't) (?:been )?delivered yet|(?:held|placed) in (?:the )?quarantine|temporarily deferred",
     re.IGNORECASE,
 )
 _END = re.compile(

@@ -50,6 +50,9 @@ FAILED = f"Final-Recipient: rfc822; {ANN}\nAction: failed\nStatus: %s\nDiagnosti
         ("5.0.0", "550 no such user here", Kind.HARD, "5.0.0"),
         ("5.0.0", "552 over quota", Kind.SOFT, "5.0.0"),
         ("5.0.0", "452-4.2.2 The email account is over quota", Kind.SOFT, "4.2.2"),
+        ("5.1.1", "550 5.7.1 Blocked using Spamhaus", Kind.HARD, "5.7.1"),
+        ("5.1.1", "450 4.2.1 come again", Kind.SOFT, "4.2.1"),
+        ("5.1.10", "550 5.1.1 no such user", Kind.HARD, "5.1.10"),
         ("5.2.2", "552 5.2.2 mailbox full", Kind.SOFT, "5.2.2"),
         ("5.2.1", "550 5.2.1 disabled", Kind.HARD, "5.2.1"),
         ("5.7.1", "550 5.7.1 Blocked using Spamhaus", Kind.HARD, "5.7.1"),
@@ -190,6 +193,20 @@ def test_a_person_who_answers_is_no_bounce():
     assert read(b"From: Ann <ann@example.net>\r\nSubject: Re: Spring\r\n\r\nThis user unknown says hi\r\n").kind is (
         Kind.UNKNOWN
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("It was not delivered yet; the recipient can release it.", Kind.DELAYED),
+        ("It is held in quarantine and was not delivered.", Kind.DELAYED),
+        ("It was delivered to the following address: <ann@example.net>", Kind.UNKNOWN),
+        ("It could not be delivered to the following address: <ann@example.net>", Kind.HARD),
+    ],
+)
+def test_what_a_postmaster_says_in_plain_words(words, kind):
+    mail = f"From: postmaster@mx.test\r\nSubject: Your mail\r\n\r\n{words}\r\n"
+    assert read(mail.encode(), ANN).kind is kind
 
 
 def test_a_report_of_success_in_plain_words_is_no_bounce():
