@@ -36,7 +36,6 @@ TYPES = {
     "opt_out": "unsubscribed",
     "opt_in": "subscribed",
     "complaint": "complained",
-    "complained": "complained",
 }
 """The event that each type in the store is told as; other types are not told."""
 
