@@ -132,10 +132,9 @@ class Plain:
         links = len({link.position for link in mail.links if link.tracked}) if mail else None
         verdicts = [hit.verdict or classify(hit) for hit in hits]
         if hits[0].recipient is not None:
-            names = ["open" if hit.event == "open" else "click" if hit.position > 0 else "page" for hit in hits]
             judged = [
-                Judged(str(hit.id), hit.at, name, hit.position, verdict)
-                for hit, name, verdict in zip(hits, names, verdicts, strict=True)
+                Judged(str(hit.id), hit.at, hit.event, hit.position, verdict)
+                for hit, verdict in zip(hits, verdicts, strict=True)
             ]
             verdicts = judge(judged, links)
         done: set[Any] = set()

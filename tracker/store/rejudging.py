@@ -49,8 +49,7 @@ class _Seen:
 
     @property
     def judged(self) -> Judged:
-        # What leads to a page by no one link is no click on a link, which bursts are made of.
-        event = "open" if self.type == "open" else "click" if self.position > 0 else "page"
+        event = "open" if self.type == "open" else "click"
         return Judged(self.id, self.at, event, self.position, self.alone)
 
 

@@ -99,8 +99,8 @@ def _accept(db: sqlite3.Connection, fact: Accepted, ledger: Ledger, zone: str) -
 
 
 def _copy_links(fact: Accepted) -> int:
-    """How many links of a copy lead through us."""
-    return len({link.position for link in fact.links if link.tracked})
+    """How many links of a copy lead through us; those that stand for one page of ours are one, as they are to hits."""
+    return len({link.target if link.target.startswith("{{") else link.position for link in fact.links if link.tracked})
 
 
 def _write_message(db: sqlite3.Connection, fact: Accepted, ledger: Ledger, zone: str) -> None:
