@@ -53,3 +53,5 @@ def test_what_decided_a_link_is_named() -> None:
     assert "data-track" in of_link("attribute data-track").why
     assert "https://x.test/*" in of_link("rule https://x.test/*").why
     assert of_link("something_new").why == "Something new."
+    assert "a placeholder of ours" in of_link("placeholder", "opt_out").why
+    assert "nobody filled in" in of_link("placeholder", "tracked").why

@@ -28,6 +28,7 @@ PAGES = [
     "/mailings/{mailing}",
     "/messages",
     "/messages?q=zzz",
+    "/messages/{message}",
 ]
 SAMPLE = "swaks --server 127.0.0.1:2525 --from news@example.com --to ann@example.net"
 
@@ -84,6 +85,11 @@ FAINT = """() => {
   return found;
 }"""
 
+CUT = """() => [...document.querySelectorAll('main :is(th, td)')]
+  .filter(e => e.textContent.trim().length > 12 && e.checkVisibility() && !e.closest('thead') && e.clientWidth < 72)
+  .map(e => e.textContent.trim().replace(/\\s+/g, ' ').slice(0, 60))"""
+"""Cells so narrow that their words are broken."""
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -130,7 +136,8 @@ def opened(browser, address: str, key: str | None = READ_KEY, **options):
 
 def paths(store) -> list[str]:
     mailing = max(store.mailings(MessageFilter(), 100).rows, key=lambda row: row["messages"])["id"]
-    return [path.format(mailing=mailing) for path in PAGES]
+    message = max(store.messages(MessageFilter(), 100).rows, key=lambda row: row["clicks"])["id"]
+    return [path.format(mailing=mailing, message=message) for path in PAGES]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -142,6 +149,7 @@ def test_every_page_can_be_read_by_everybody(browser, store, address, width, sch
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.evaluate(NAMES) == [], path
             assert page.evaluate(FAINT) == [], path
+            assert page.evaluate(CUT) == [], path
         shown = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", shown))) < 64) is (scheme == "dark")
 

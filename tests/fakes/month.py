@@ -1,5 +1,5 @@
 """A believable month of mail, made up: several senders, newsletters and single mails, bounces, opt-outs, people and
-machines. ``python -m tests.fakes.month FOLDER`` fills a store there, to look at the dashboard with."""
+machines. ``python -m tests.fakes.month DATA_DIR`` fills a new store there, to look at the dashboard with."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NEWSLETTERS = [
 SINGLES = [
     (SHOP, "Your order {n} is confirmed", "order-confirmation", True, None),
     (SHOP, "Your parcel {n} is on its way", "shipping", True, None),
-    (SHOP, "Invoice {n}", "invoice", False, "pgp_inline"),
+    (SHOP, "Invoice {n}", "invoice", False, "pgp"),
     (SHOP, "Reset your password", "password-reset", True, None),
 ]
 WEBKIT = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -101,7 +101,15 @@ def _links(sender: str, about: str) -> tuple[Link, ...]:
         ("https://www.example.net/social", "Follow us", LinkType.NEVER),
     ]
     return tuple(
-        Link(n, url, url, label, kind, "default" if kind is LinkType.TRACKED else "attribute", kind != LinkType.NEVER)
+        Link(
+            n,
+            url,
+            url,
+            label,
+            kind,
+            "default" if kind is LinkType.TRACKED else "attribute data-track",
+            kind != LinkType.NEVER,
+        )
         for n, (url, label, kind) in enumerate(made, 1)
     )
 
@@ -214,6 +222,6 @@ def fill(store: SqliteStore, now: float, seed: int = 7, size: float = 1.0) -> No
 
 
 if __name__ == "__main__":
-    store = SqliteStore(Path(sys.argv[1]) / "store.sqlite")
+    store = SqliteStore(Path(sys.argv[1]) / "tracepost.db")
     fill(store, time.time())
     store.close()

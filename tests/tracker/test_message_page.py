@@ -73,6 +73,7 @@ async def test_without_attribution_the_people_are_unknown(t: Tracker) -> None:
     t.store.apply([message, outcome(message.id), hit(message.id, None)])
     text = await page(t, f"/messages/{message.id}")
     assert texts(text, "//ol[@class='funnel']/li")[3] == "Opened 1 people unknown"
+    assert texts(text, "//table[contains(@class, 'people')]//td")[1:3] == ["Opens – not known", "Clicks – not known"]
     assert "hits hold no recipient" in text
 
 
@@ -82,7 +83,7 @@ async def test_a_mail_that_was_not_tracked_says_why_and_what_to_do(t: Tracker) -
     text = await page(t, f"/messages/{message.id}")
     assert "would break the signature" in texts(text, "//div[contains(@class, 'untracked')]")[0]
     assert "signed_mail: resign" in texts(text, "//div[contains(@class, 'untracked')]")[0]
-    assert texts(text, "//ol[@class='funnel']/li")[3:] == ["Opened 0 no pixel in it", "Clicked 0 no tracked link in it"]
+    assert texts(text, "//ol[@class='funnel']/li")[3:] == ["Opened – no pixel in it", "Clicked – no tracked link in it"]
     assert "Not tracked. The sending app signed it" in texts(text, "//ol[contains(@class, 'timeline')]/li")[0]
 
 

@@ -152,7 +152,23 @@ async def test_uniques_that_are_not_known_are_not_shown_as_nobody(tmp_path: Path
             text = await page(t, path)
             assert "Opened by" not in texts(text, "//ul[@class='tiles']//span[@class='label']")
             assert "Opens" in texts(text, "//ul[@class='tiles']//span[@class='label']")
-        assert "0%" not in texts(await page(t, "/mailings"), "//table//td[2]")[0]
+        for path in ("/", "/mailings", "/messages"):
+            text = await page(t, path)
+            assert texts(text, "//table[contains(@class, 'mailings')]//td[2]") == ["Opened by 1 people unknown"]
+            assert texts(text, "//table[contains(@class, 'mailings')]//td[3]") == ["Clicked by 0 people unknown"]
+
+
+@pytest.mark.parametrize("status", [Status.BOUNCED, Status.SUPPRESSED, Status.SENT])
+async def test_a_mail_that_reached_nobody_is_not_called_untracked(tmp_path: Path, status: Status) -> None:
+    async with tracker(tmp_path) as t:
+        await sign_in(t)
+        tracked = accepted(at=NOW - 600)
+        plain = accepted(at=NOW - 601, mailing="plain", instrumented=False, pixel=False, links=())
+        t.store.apply([tracked, plain, outcome(tracked.id, 1, status), outcome(plain.id)])
+        for path in ("/mailings", "/messages"):
+            rows = texts(await page(t, path), "//table//tbody//td[2]")
+            assert "Opened by – no pixel in it" in rows
+            assert ("Opened by 0 0%" if status is Status.SENT else "Opened by –") in rows
 
 
 async def test_the_store_being_away_is_said_on_every_page(tmp_path: Path) -> None:

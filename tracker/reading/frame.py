@@ -25,7 +25,7 @@ from starlette.routing import Route
 from tracker.errors import StoreError
 from tracker.forms import Gone, TooLarge, fields_of, read_body
 from tracker.model import Clock
-from tracker.reading import figures, params, words
+from tracker.reading import figures, params, timeline, words
 from tracker.reading.addresses import Address
 from tracker.reading.params import BadRequest
 from tracker.reading.sessions import COOKIE, Session, Sessions
@@ -185,6 +185,7 @@ class Frame:
         styles = sorted((name for name in self._files if name.endswith(".css")), key=lambda name: name != "style.css")
         version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
         shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles}
+        shared["people"] = timeline.people
         self._templates.globals.update(shared)
         filters = {
             "when": self._when,

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tracker.reading import charts, intervals, models, params, shapes, timeline
+from tracker.reading import charts, intervals, models, params, reasons, shapes, timeline
 from tracker.reading.answers import read_page
 from tracker.reading.charts import Chart, Series
 from tracker.reading.downloads import CSV, Table, file_of
@@ -79,7 +79,7 @@ class MailingPages:
         return visit.page(
             "mailing.html",
             mailing=row,
-            links=found.rows,
+            links=[{**link, "why": reasons.of_link(link["reason"] or "", link["type"]).why} for link in found.rows],
             more=found.next is not None,
             most=max((link["clicks"] for link in found.rows), default=0),
             course=course,

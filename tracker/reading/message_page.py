@@ -88,7 +88,7 @@ class MessagePage:
             types=list(LinkType),
             people=_picked(people, asked),
             only=next((each for each in people if each["ordinal"] == only), None),
-            choosable=people if 1 < len(people) <= CHOICES else [],
+            choosable=people if row["attributed"] and 1 < len(people) <= CHOICES else [],
             lines=timeline.lines(happened.rows, row, by_position, cursor is None),
             later=params.seal_cursor(happened.next),
             begun=cursor is not None,
@@ -128,7 +128,7 @@ def _picked(people: Sequence[Row], asked: Mapping[str, str]) -> Picked:
 def _with_type(link: Row, saved: SavedTypes) -> dict[str, Any]:
     """A link with the type that is saved for it, and the URL to save one for (None where none would be heard)."""
     page = link["url"].partition("#")[0].partition("?")[0]
-    why = reasons.of_link(link["reason"] or "")
+    why = reasons.of_link(link["reason"] or "", link["type"])
     decided = (link["reason"] or "").split(" ")[0] in ("attribute", "placeholder", "scheme")
     can = page.startswith(("http://", "https://")) and not decided
     return {**link, "why": why, "saved_type": saved_for(page, saved), "page": page if can else None}

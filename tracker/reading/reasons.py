@@ -70,7 +70,7 @@ LINKS = {
     "default": Reason("Nothing said otherwise.", "Save another type for it here, or mark it in the mail."),
     "saved": Reason("A type was saved for its URL.", "Change or remove the saved type under Links."),
     "placeholder": Reason(
-        "It is one of our placeholders, or it holds {{ … }} that nobody filled in and is left alone.",
+        "It holds {{ … }} that nobody filled in, so it was left alone.",
         "Have the app fill in what is its own before it sends.",
     ),
     "scheme +notrack": Reason("Its scheme says so (https+notrack://).", "Write https:// to have it tracked."),
@@ -115,8 +115,13 @@ def of_mail(code: str | None) -> Reason:
     return MAILS.get(code) or _left_alone(code)
 
 
-def of_link(code: str) -> Reason:
+_OURS = Reason("It is a placeholder of ours: it leads to the reader's own page.", "Write a URL in its place.")
+
+
+def of_link(code: str, type: str | None = None) -> Reason:
     """Why a link has its type, or was left alone."""
+    if code == "placeholder" and type in ("opt_out", "mirror"):
+        return _OURS
     kind, _, what = code.partition(" ")
     if kind == "attribute":
         return Reason(f"The attribute {what} on the link says so.", "Change it in the mail: an attribute always wins.")

@@ -27,11 +27,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the funnel: ``width`` is its share of all targeted, ``rate`` its share of what ``of`` names; None where
-    that is not known."""
+    """A step of the funnel: ``value`` is None where nothing could be counted; ``width`` is its share of all targeted,
+    ``rate`` its share of what ``of`` names, None where that is not known."""
 
     title: str
-    value: int
+    value: int | None
     width: float | None
     rate: float | None
     of: str
@@ -133,6 +133,12 @@ def instrumented(message: Row, links: Mapping[int, Row]) -> str:
     return f"Instrumented: {' and '.join(parts)}." if parts else "Instrumented."
 
 
+_PEOPLE = {
+    "open": ("Opened", "of delivered with a pixel", "pixel"),
+    "click": ("Clicked", "of delivered with a tracked link", "tracked link"),
+}
+
+
 def funnel(row: Row) -> list[Step]:
     """From all who were meant to get a message or mailing to those who clicked. Opens and clicks are those of people
     whose copy has a pixel, or a tracked link, where they are tied to people."""
@@ -142,8 +148,8 @@ def funnel(row: Row) -> list[Step]:
         Step("Targeted", targeted, 1.0, None, "", f"{suppressed} suppressed" if suppressed else ""),
         _step("Sent", row["sent"], targeted, wanted, unsuppressed, "taken by the smarthost"),
         _step("Delivered", row["delivered"], targeted, wanted, unsuppressed, _lost(row)),
-        _people("Opened", row, "open", "of delivered with a pixel"),
-        _people("Clicked", row, "click", "of delivered with a tracked link"),
+        people(row, "open"),
+        people(row, "click"),
     ]
 
 
@@ -151,18 +157,20 @@ def _step(title: str, value: int, targeted: int, base: int, of: str, beside: str
     return Step(title, value, _share(value, targeted), _share(value, base), of, beside)
 
 
-def _people(title: str, row: Row, what: str, of: str) -> Step:
-    """The step of those who opened or clicked."""
-    hits, machines, unique = row[f"{what}s"], row[f"machine_{what}s"], row[f"unique_{what}s"]
-    tracked = row.get(f"attributed_{what}_tracked", row[f"{what}_tracked"])
-    known = unique is not None and bool(tracked or not row[f"{what}_tracked"])
-    said = f"{hits} {what if hits == 1 else f'{what}s'} in all" if known else "people unknown"
-    if known and not tracked and row["delivered"]:
-        said = "no pixel in it" if what == "open" else "no tracked link in it"
-    beside = f"{said}, {machines} by machines" if machines else said
-    if not known:
-        return Step(title, hits, None, None, of, beside)
-    return _step(title, unique, row["targeted"], tracked, of, beside)
+def people(row: Row, what: str) -> Step:
+    """The step of those who opened or clicked (``what``: open or click) a message or mailing."""
+    title, of, part = _PEOPLE[what]
+    hits, machines, unique, tracked = (
+        row[name] for name in (f"{what}s", f"machine_{what}s", f"unique_{what}s", f"{what}_tracked")
+    )
+    base = row.get(f"attributed_{what}_tracked", tracked)
+    by_machines = [f"{machines} by machines"] if machines else []
+    if not tracked and not hits:
+        return Step(title, None, 0.0, None, of, ", ".join([f"no {part} in it"] * bool(row["delivered"]) + by_machines))
+    if unique is None or (tracked and not base):
+        return Step(title, hits, None, None, of, ", ".join(["people unknown", *by_machines]))
+    said = [f"{hits} {what if hits == 1 else f'{what}s'} in all"] if hits else []
+    return _step(title, unique, row["targeted"], base, of, ", ".join(said + by_machines))
 
 
 def _share(value: int, base: int | None) -> float | None:
