@@ -114,7 +114,7 @@ def _attribute(url: str) -> bytes:
 
 def _filler(values: dict[int, bytes], charset: Charset) -> Callable[[Edit], bytes]:
     def fill(edit: Edit) -> bytes:
-        value = edit.before if edit.index is None else edit.before + values[edit.index] + edit.after
+        value = edit.before if edit.number is None else edit.before + values[edit.number] + edit.after
         return value if charset.bytewise else charset.encode(value.decode("ascii"))
 
     return fill
@@ -287,7 +287,7 @@ class _Scanner:
         encoding = links.query_encoding(charset)
         candidates: list[_Candidate] = []
         for anchor in found.anchors:
-            start, end = anchor.href.value_start, anchor.href.value_end
+            start, end = anchor.href_start, anchor.href_end
             piece = text[start:end]
             value = charset.read(piece)
             url = links.url_of(charset.read_loosely(piece) if value is None else value)
@@ -306,7 +306,7 @@ class _Scanner:
             if way is Way.REMOVE:
                 way, start, end = _no_track(piece, start)
             link = self._link(len(candidates), url, links.label_of(text, anchor, charset), decision)
-            tag = (anchor.tag.start, anchor.tag.end)
+            tag = (anchor.start, anchor.end)
             candidates.append(_Candidate(link, way, start, end, tag))
         return candidates
 
@@ -392,7 +392,7 @@ class _Scanner:
             self.notes.append(f"part {part.path} ({part.type}): no pixel, line_too_long")
         if template is None:
             return None
-        self.pixels = self.pixels or any(edit.index == 0 for edit in found.edits)
+        self.pixels = self.pixels or any(edit.number == 0 for edit in found.edits)
         return _Hole(template, charset)
 
     def _keep(self, candidates: list[_Candidate], dropped: frozenset[int]) -> None:

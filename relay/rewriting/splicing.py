@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from relay.rewriting import html, lines
@@ -81,7 +81,7 @@ def _broken(edit: Edit, own: tuple[int, ...]) -> Edit:
             before = before.replace(b" ", b"\r\n", 1)
         else:
             after = after.replace(b" ", b"\r\n", 1)
-    return edit if not own else replace(edit, before=before, after=after)
+    return edit if not own else edit._replace(before=before, after=after)
 
 
 def _spaces(text: str, tag: tuple[int, int]) -> list[int]:
