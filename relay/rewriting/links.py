@@ -17,11 +17,18 @@ from relay.rewriting.page import Anchor
 
 _EDGES = "".join(map(chr, range(33)))
 _HTTP = re.compile(r"[hH][tT][tT][pP][sS]?(\+[nN][oO][tT][rR][aA][cC][kK])?:")
+_USUAL = re.compile(r"https?://[!#$'-).0-;=?-\[\]-z|~](?:[!#$'-)+-;=?-z|~]++|&amp;|&[a-zA-Z][a-zA-Z0-9]*+=)*+")
 _PLAIN = re.compile(r"https?://[!-.0-\[\]-~][ -~]*+")
 _PARTS = re.compile(r"([a-zA-Z]+):([/\\]*+)([^/\\?#]*+)([^?#]*+)(\?[^#]*+)?(#.*+)?", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _VISIBLE = re.compile(r"(?:https?://|www\.)\S+|(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,}(?::\d+)?(?:[/?#]\S*)?", re.I)
+
+
+def usual(value: str) -> str | None:
+    """The URL of an attribute's text that is written as most are: of http, in ASCII, nothing encoded in it or standing
+    for something else, no references but ampersands. None for any other, for which ``url_of`` is to be asked."""
+    return value.replace("&amp;", "&") if _USUAL.fullmatch(value) else None
 
 
 def url_of(value: str) -> str:
@@ -147,5 +154,6 @@ __all__ = [
     "target_of",
     "text_of",
     "url_of",
+    "usual",
     "without_no_track",
 ]
