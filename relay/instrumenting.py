@@ -100,10 +100,10 @@ class Plan:
         ordinal = reader.ordinal if reader is not None and profile.attributed else None
         address = _encodable(reader.address) if reader is not None else ""
 
+        sealed = keyring.clicks(id, ordinal, key)
+
         def click(link: Link, target: str) -> str:
-            if plain:
-                return target
-            return f"{url}/c/{keyring.seal(Click(id, ordinal, link.position, target, link.type), key)}"
+            return target if plain else f"{url}/c/{sealed(link.position, target, link.type)}"
 
         def value(name: str) -> str:
             if name == placeholders.OPT_OUT:
@@ -190,6 +190,10 @@ def ours(keyring: Keyring) -> Callable[[str], bool]:
     """A test whether a URL is a tracking URL that one of our keys sealed, on whatever domain."""
 
     def is_ours(url: str) -> bool:
+        # asked of every link of every mail: a token is what follows the last slash, one letter stands before that
+        last = url.rfind("/")
+        if url[last - 2 : last - 1] != "/":
+            return False
         match = _OURS.fullmatch(url)
         if match is None:
             return False

@@ -13,8 +13,9 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar, cast
 from uuid import UUID
 
@@ -32,6 +33,7 @@ MAC_BYTES = 10
 
 _VERSION = b"\x01"
 _TYPES = (LinkType.TRACKED, LinkType.OPT_OUT, LinkType.MIRROR)
+_TYPES_PACKED = {type: bytes([number]) for number, type in enumerate(_TYPES)}
 _PLAIN, _DEFLATED = 0, 1
 _TOKEN = re.compile(r"(/[ocum]/)[A-Za-z0-9_-]+", re.ASCII | re.IGNORECASE)
 _DICTIONARY = (
@@ -83,6 +85,9 @@ class Mirror:
 Claim = Open | Click | OptOut | Mirror
 C = TypeVar("C", Open, Click, OptOut, Mirror)
 _PURPOSES: dict[type[Claim], bytes] = {Open: b"o", Click: b"c", OptOut: b"u", Mirror: b"m"}
+_BOUND: dict[type[Claim], list[bytes]] = {kind: [_VERSION, purpose] for kind, purpose in _PURPOSES.items()}
+"""What a box is bound to beside its content."""
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def parse_key(text: str) -> bytes:
@@ -128,9 +133,22 @@ class Keyring:
     def seal(self, claim: Claim, key: str | None = None) -> str:
         """The token of a claim; the same claim and key always give the same token. ``key`` names the key by id, the
         first one where it is None or gone."""
-        box = self._boxes[self.ids.index(key) if key in self.ids else 0]
-        sealed = box.encrypt(_pack(claim), [_VERSION, _PURPOSES[type(claim)]])
-        return base64.urlsafe_b64encode(_VERSION + sealed).rstrip(b"=").decode("ascii")
+        return _token(self._box(key).encrypt(_pack(claim), _BOUND[type(claim)]))
+
+    def clicks(
+        self, message: UUID, recipient: int | None, key: str | None = None
+    ) -> Callable[[int, str, LinkType], str]:
+        """The tokens of all clicks of one copy, by position, URL and type: what ``seal`` gives for each, with what they
+        share done once."""
+        encrypt, bound, head = self._box(key).encrypt, _BOUND[Click], _head(message, recipient)
+
+        def sealed(position: int, url: str, type: LinkType) -> str:
+            return _token(encrypt(head + _about_click(position, url, type), bound))
+
+        return sealed
+
+    def _box(self, key: str | None) -> AESSIV:
+        return self._boxes[self.ids.index(key) if key in self.ids else 0]
 
     def open(self, purpose: type[C], token: str) -> C:
         """The claim inside a token of that purpose. Raises BadToken for all that we did not seal just so."""
@@ -138,7 +156,7 @@ class Keyring:
         if raw[:1] == _VERSION:
             for box in self._boxes:
                 try:
-                    return _unpack(purpose, box.decrypt(raw[1:], [_VERSION, _PURPOSES[purpose]]))
+                    return _unpack(purpose, box.decrypt(raw[1:], _BOUND[purpose]))
                 except (InvalidTag, ValueError):
                     continue
         raise BadToken("this link is not one of ours")
@@ -146,7 +164,7 @@ class Keyring:
     def mac(self, purpose: bytes, data: bytes, key: str | None = None) -> bytes:
         """``MAC_BYTES`` by which ``vouches`` knows that data of this purpose is ours, where it need not be hidden;
         ``key`` as in ``seal``."""
-        return _mac(self._boxes[self.ids.index(key) if key in self.ids else 0], purpose, data)
+        return _mac(self._box(key), purpose, data)
 
     def vouches(self, purpose: bytes, data: bytes, mac: bytes) -> bool:
         """Whether one of the keys gave this MAC."""
@@ -156,6 +174,10 @@ class Keyring:
 def _mac(box: AESSIV, purpose: bytes, data: bytes) -> bytes:
     """The synthetic IV of a box, cut: a pseudo-random function of data and purpose (RFC 5297 section 2.4)."""
     return box.encrypt(data, [_VERSION, purpose])[:MAC_BYTES]
+
+
+def _token(sealed: bytes) -> str:
+    return binascii.b2a_base64(_VERSION + sealed, newline=False).translate(_URLSAFE, b"=").decode("ascii")
 
 
 def _decode(token: str) -> bytes:
@@ -170,13 +192,21 @@ def _decode(token: str) -> bytes:
 
 
 def _pack(claim: Claim) -> bytes:
-    head = claim.message.bytes + varint(claim.recipient or 0)
+    head = _head(claim.message, claim.recipient)
     if isinstance(claim, Click):
-        return head + varint(claim.position) + bytes([_TYPES.index(claim.type)]) + _squeeze(claim.url.encode())
+        return head + _about_click(claim.position, claim.url, claim.type)
     if isinstance(claim, OptOut):
         sender = claim.sender.encode()
         return head + varint(len(sender)) + sender + claim.address.encode()
     return head
+
+
+def _head(message: UUID, recipient: int | None) -> bytes:
+    return message.bytes + varint(recipient or 0)
+
+
+def _about_click(position: int, url: str, type: LinkType) -> bytes:
+    return varint(position) + _TYPES_PACKED[type] + _squeeze(url.encode())
 
 
 def _unpack(purpose: type[C], data: bytes) -> C:
@@ -197,6 +227,7 @@ def _unpack(purpose: type[C], data: bytes) -> C:
     return cast(C, claim)
 
 
+@lru_cache(maxsize=4096)  # the copies of a newsletter, and its mails, lead to the same places
 def _squeeze(data: bytes) -> bytes:
     """The shorter of the plain and the deflated form, told apart by the first byte."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -11, 1, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
@@ -211,8 +242,13 @@ def _expand(data: bytes) -> bytes:
     return inflater.decompress(data[1:]) + inflater.flush()
 
 
+_ONE_OCTET = [bytes([value]) for value in range(0x80)]
+
+
 def varint(value: int) -> bytes:
     """A number of any size, seven bits an octet, the lowest first."""
+    if 0 <= value <= 0x7F:
+        return _ONE_OCTET[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -70,6 +70,11 @@ class Options:
     sender: str = ""
     longest_address: int = LONGEST_ADDRESS
 
+    @property
+    def surely_fits(self) -> int:
+        """Characters of a target that make no tracked URL too long."""
+        return (MAX_URL - len(self.tracking_url) - 3) // 4 * 3 - _CLICK
+
     def length(self, target: str) -> int:
         """The greatest length of the tracked URL for a target, in characters."""
         bound = len(self.tracking_url) + 3 + _sealed(_CLICK + self.filled_length(target))
@@ -133,6 +138,15 @@ class Decider:
     def __init__(self, options: Options, is_ours: Callable[[str], bool]) -> None:
         self._options = options
         self._is_ours = is_ours
+        wished = bool(options.types or options.parameters or options.skip_visible) or not options.click_tracking
+        self._longest = 0 if wished else options.surely_fits
+
+    def usual(self, url: str) -> Decision | None:
+        """What becomes of a URL that ``links.usual`` gave and its link says nothing of; None where ``decide`` is to be
+        asked."""
+        if len(url) > self._longest or self._is_ours(url):
+            return None
+        return Decision(LinkType.TRACKED, "default", Way.CLICK, url)
 
     def decide(self, sight: Sight) -> Decision | None:
         """What becomes of a link, None for what is none."""

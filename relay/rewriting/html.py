@@ -18,9 +18,11 @@ START, END, COMMENT, BOGUS, RAW, TEXT, UNFINISHED = range(7)
 or a raw text element that never ends (from its start tag on)."""
 
 _WS = r"\t\n\f\r "
+_USUAL = rf"(?:[{_WS}]++[a-zA-Z][a-zA-Z:-]*+=\"[^\"]*+\")*+"
+# what most tags hold comes first: the rest is read the longer way, to the same end
 _REST = (
-    rf"(?:[{_WS}/]++|[^{_WS}/>][^{_WS}/>=]*+"
-    rf"(?:[{_WS}]*+=[{_WS}]*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^{_WS}>\"'][^{_WS}>]*+|(?=>)))?+)*+>"
+    rf"{_USUAL}(?:>|(?:[{_WS}/]++|[^{_WS}/>][^{_WS}/>=]*+"
+    rf"(?:[{_WS}]*+=[{_WS}]*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^{_WS}>\"'][^{_WS}>]*+|(?=>)))?+)*+>)"
 )
 _NAME = rf"[a-zA-Z][^{_WS}/>]*+"
 _RAW_NAMES = ("style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "script", "plaintext")
@@ -41,13 +43,14 @@ _KEPT = "|".join(
 ) + rf"|[vV]:[^{_WS}/>]*+"  # fmt: skip
 _CONDITIONAL = rf"[{_WS}]*+\[{_any_case('if')}"
 _BORING = (
-    rf"</?+(?!(?:{_KEPT})[{_WS}/>]){_NAME}{_REST}"
-    rf"|<!--(?!-?>)(?!{_CONDITIONAL})(?:[^-]++|-(?!-!?>))*+--!?>"
-    r"|<[!?](?!--)[^>]*+>|</(?![a-zA-Z])[^>]*+>"
+    rf"/?+(?:t[dr]|p|br|span|div|table|strong|h[1-6]){_USUAL}>"
+    rf"|/?+(?!(?:{_KEPT})[{_WS}/>]){_NAME}{_REST}"
+    rf"|!--(?!-?>)(?!{_CONDITIONAL})(?:[^-]++|-(?!-!?>))*+--!?>"
+    r"|[!?](?!--)[^>]*+>|/(?![a-zA-Z])[^>]*+>|(?![a-zA-Z/!?])|/\Z"
 )
 ALL = re.compile(rf"(?:{_TEXT})*+", re.ASCII)
 """Passes over text only: the walk stops at every token."""
-LINKS = re.compile(rf"(?:{_TEXT}|{_BORING})*+", re.ASCII)
+LINKS = re.compile(rf"[^<]*+(?:<(?:{_BORING})[^<]*+)*+", re.ASCII)
 """Passes over all that has no bearing on links and pixel, in one go: the walk stops at few tokens."""
 
 _TAG = re.compile(rf"<(/?)({_NAME}){_REST}", re.ASCII)
@@ -61,6 +64,13 @@ _BOGUS_END = re.compile(r">")
 _RAW_END = {name: re.compile(rf"</{_any_case(name)}(?=[{_WS}/>])", re.ASCII) for name in _RAW_NAMES}
 _SCRIPT = re.compile(rf"<!--|</{_any_case('script')}(?=[{_WS}/>])", re.ASCII)
 _SCRIPT_ESCAPED = re.compile(rf"-->|<(/?){_any_case('script')}(?=[{_WS}/>])", re.ASCII)
+WHOLE_LINK = re.compile(
+    rf"<a(?:[{_WS}]++(?!href=|clicktracking=)[a-z]++=\"[^\"]*+\")*+[{_WS}]++href=\"([^\"]++)\""
+    rf"(?:[{_WS}]++(?!clicktracking=)[a-z]++=\"[^\"]*+\")*+[{_WS}]*+>([^<]*+)</a[{_WS}]*+>",
+    re.ASCII,
+)
+"""A link as most are written, with its text: nothing in its tag but the first ``href`` has a meaning to us, since all
+marks and labels hold ``-`` or ``:``, but for one."""
 _CONDITION = re.compile(rf"<!--{_CONDITIONAL}[^>]*+>", re.ASCII)
 
 
@@ -88,30 +98,38 @@ def walk(text: str, start: int = 0, end: int | None = None, skip: re.Pattern[str
     """The tokens of ``text[start:end]`` that ``skip`` does not pass over."""
     pos, stop = start, len(text) if end is None else end
     while True:
-        passed = skip.match(text, pos, stop)
-        at = passed.end() if passed else pos
+        at = after(skip, text, pos, stop)
         if at > pos and skip is ALL:
             yield Token(TEXT, pos, at, "")
         if at >= stop:
             return
-        after = text[at + 1 : at + 2]
-        tag = None if after in "!?" else _TAG.match(text, at, stop)
-        if tag is None:
-            token = _markup(text, at, stop)
+        for token in markup(text, at, stop):
             yield token
             pos = token.end
-            continue
-        name = tag[2].lower()
-        pos = tag.end()
-        yield Token(END if tag[1] else START, at, pos, name)
-        if not tag[1] and name in _RAW_END:
-            finish = raw_end(text, name, pos, stop)
-            if finish is None:
-                yield Token(RAW, pos, stop, name)
-                yield Token(UNFINISHED, at, stop, name)
-                return
-            yield Token(RAW, pos, finish, name)
-            pos = finish
+
+
+def after(skip: re.Pattern[str], text: str, pos: int, stop: int) -> int:
+    """Where what ``skip`` passes over ends, which may be nothing."""
+    passed = skip.match(text, pos, stop)
+    return passed.end() if passed is not None else pos
+
+
+def markup(text: str, at: int, stop: int) -> list[Token]:
+    """What the ``<`` at an offset begins: one token, or where that is the start tag of a raw text element, all of it up
+    to its end tag; the last token's end is where to go on."""
+    tag = None if text[at + 1 : at + 2] in "!?" else _TAG.match(text, at, stop)
+    if tag is None:
+        return [_markup(text, at, stop)]
+    name, pos = tag[2].lower(), tag.end()
+    if tag[1]:
+        return [Token(END, at, pos, name)]
+    start = Token(START, at, pos, name)
+    if name not in _RAW_END:
+        return [start]
+    finish = raw_end(text, name, pos, stop)
+    if finish is None:
+        return [start, Token(RAW, pos, stop, name), Token(UNFINISHED, at, stop, name)]
+    return [start, Token(RAW, pos, finish, name)]
 
 
 def _markup(text: str, at: int, stop: int) -> Token:
@@ -188,6 +206,8 @@ def unescape(value: str, *, attribute: bool) -> str:
     (section 13.2.5.72 on)."""
     if "&" not in value:
         return value
+    if value.count("&") == value.count("&amp;"):
+        return value.replace("&amp;", "&")
 
     def decoded(match: re.Match[str]) -> str:
         if match[3] is None:

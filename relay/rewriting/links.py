@@ -17,10 +17,18 @@ from relay.rewriting.page import Anchor
 
 _EDGES = "".join(map(chr, range(33)))
 _HTTP = re.compile(r"[hH][tT][tT][pP][sS]?(\+[nN][oO][tT][rR][aA][cC][kK])?:")
+_USUAL = re.compile(r"https?://[!#$'-).0-;=?-\[\]-z|~](?:[!#$'-)+-;=?-z|~]++|&amp;|&[a-zA-Z][a-zA-Z0-9]*+=)*+")
+_PLAIN = re.compile(r"https?://[!-.0-\[\]-~][ -~]*+")
 _PARTS = re.compile(r"([a-zA-Z]+):([/\\]*+)([^/\\?#]*+)([^?#]*+)(\?[^#]*+)?(#.*+)?", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _VISIBLE = re.compile(r"(?:https?://|www\.)\S+|(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,}(?::\d+)?(?:[/?#]\S*)?", re.I)
+
+
+def usual(value: str) -> str | None:
+    """The URL of an attribute's text that is written as most are: of http, in ASCII, nothing encoded in it or standing
+    for something else, no references but ampersands. None for any other, for which ``url_of`` is to be asked."""
+    return value.replace("&amp;", "&") if _USUAL.fullmatch(value) else None
 
 
 def url_of(value: str) -> str:
@@ -32,7 +40,7 @@ def url_of(value: str) -> str:
 
 def is_http(url: str) -> bool:
     """Whether a URL is one that links are made of."""
-    return _HTTP.match(url) is not None
+    return url.startswith(("https://", "http://")) or _HTTP.match(url) is not None
 
 
 def says_no_track(url: str) -> bool:
@@ -58,6 +66,8 @@ def is_visible(text: str) -> bool:
 def target_of(url: str, encoding: str) -> str:
     """The ASCII form that a redirect sends: what a browser would have followed. ASCII stays as it stands but for
     controls; ``encoding`` is that of the query (Python's name)."""
+    if _PLAIN.fullmatch(url):
+        return url
     match = _PARTS.fullmatch(url)
     if match is None:
         return _percent(url)
@@ -107,13 +117,15 @@ def _query_piece(text: str, encoding: str) -> str:
 
 def marked_by(text: str, anchor: Anchor) -> Marked | None:
     """What the attributes of a link say of its type."""
+    if not anchor.attributes:
+        return None
     said = [(each.name, text[each.value_start : each.value_end]) for each in anchor.attributes if each.name in MARKS]
     return marked(said) if said else None
 
 
 def label_of(text: str, anchor: Anchor, charset: Charset) -> str:
     """What a link is called: what an attribute says, else its visible text, white space collapsed and cut short."""
-    for name in LABELS:
+    for name in LABELS if anchor.attributes else ():
         for each in anchor.attributes:
             if each.name == name and each.value_end > each.value_start:
                 return _tidy(charset.read_loosely(text[each.value_start : each.value_end]), attribute=True)
@@ -123,7 +135,7 @@ def label_of(text: str, anchor: Anchor, charset: Charset) -> str:
 def text_of(text: str, anchor: Anchor, charset: Charset) -> str:
     """The visible text of a link, white space collapsed and cut short."""
     found = page.label(text, anchor)
-    if not found.strip() and anchor.tag.name == "area":
+    if not found.strip() and anchor.name == "area":
         found = next((text[e.value_start : e.value_end] for e in anchor.attributes if e.name == "alt"), "")
     return _tidy(charset.read_loosely(found), attribute=False)
 
@@ -142,5 +154,6 @@ __all__ = [
     "target_of",
     "text_of",
     "url_of",
+    "usual",
     "without_no_track",
 ]

@@ -38,6 +38,7 @@ _DASHED = re.compile(rb"\n--([^\n]*+)")
 _PARAMETER = re.compile(
     rb'[;\s]++|([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"?|([^;]*+))|[^\s=;"]++|.', re.DOTALL | re.ASCII
 )
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _TYPE = re.compile(rb"\s*+([^\s;()\"]++)")
 _WANTED = frozenset((b"content-type", b"content-transfer-encoding", b"content-disposition"))
 _WANTED_ON_TOP = _WANTED | {b"dkim-signature", b"auto-submitted"}
@@ -312,6 +313,8 @@ def content_type(value: bytes, default: str = "text/plain") -> tuple[str, dict[s
     """Media type in lower case and parameters of a raw Content-Type or Content-Disposition value. RFC 2231 pieces are
     joined and decoded; the first of equal names counts. A value without a slash gives the default, as RFC 2045
     section 5.2 says (for a disposition pass ``default=""``: then any token counts)."""
+    if not value:
+        return default, {}
     flat = _FOLD.sub(b"", value[:_MAX_VALUE])
     head = _TYPE.match(flat)
     if head is None:
@@ -324,7 +327,9 @@ def content_type(value: bytes, default: str = "text/plain") -> tuple[str, dict[s
         if match[1] is None:
             continue
         quoted = match[2]
-        plain = re.sub(rb"\\(.)", rb"\1", quoted, flags=re.DOTALL) if quoted is not None else match[3].strip()
+        plain = match[3].strip() if quoted is None else quoted
+        if quoted is not None and b"\\" in quoted:
+            plain = _QUOTED_PAIR.sub(rb"\1", quoted)
         found.setdefault(match[1].decode("latin-1").lower(), plain)
     return kind, _joined(found) if any("*" in name for name in found) else found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relay.rewriting import html
@@ -24,13 +25,17 @@ class TooMany(Exception):
 
 @dataclass(slots=True)
 class Anchor:
-    """A start tag that may be a link: ``a``, ``area`` or VML, with its first ``href``. ``content`` is the span of what
-    is inside the element."""
+    """A start tag that may be a link: ``a``, ``area`` or VML, with the span of its first ``href``. ``attributes`` are
+    those that may say more of it, at least; ``inside`` and ``outside`` are where its content begins and ends."""
 
-    tag: Token
-    attributes: list[Attribute]
-    href: Attribute
-    content: tuple[int, int]
+    name: str
+    start: int
+    end: int
+    href_start: int
+    href_end: int
+    attributes: Sequence[Attribute]
+    inside: int
+    outside: int
 
 
 @dataclass(slots=True)
@@ -61,7 +66,7 @@ class _Reader:
     def run(self) -> Page:
         self._read(0, len(self.text), False)
         for anchor in self.open.values():
-            anchor.content = (anchor.content[0], min(len(self.text), anchor.content[0] + _LABEL_SOURCE))
+            anchor.outside = min(len(self.text), anchor.inside + _LABEL_SOURCE)
         body, root = self.ends["body"], self.ends["html"]
         self.page.pixel_at = body if body >= 0 else root if root >= 0 else self._end()
         return self.page
@@ -73,24 +78,42 @@ class _Reader:
         return len(self.text.removesuffix("\n").removesuffix("\r")) if self.text.endswith("\n") else len(self.text)
 
     def _read(self, start: int, end: int, hidden: bool) -> None:
-        for token in html.walk(self.text, start, end, html.LINKS):
+        text, pos = self.text, start
+        while (at := html.after(html.LINKS, text, pos, end)) < end:
             self.seen += 1
             if self.seen > MAX_ELEMENTS:
                 raise TooMany
-            kind = token.kind
-            if kind == html.START:
-                self._start(token, hidden)
-            elif kind == html.END:
-                if token.name in self.ends and not hidden:
-                    self.ends[token.name] = token.start
-                else:
-                    self._close(token.name, hidden, token.start)
-            elif kind == html.COMMENT and not hidden:
-                inside = html.condition(self.text, token)
-                if inside and _HINT.search(self.text, *inside):
-                    self._read(*inside, True)
-            elif kind == html.UNFINISHED and not hidden:
-                self.unfinished = token.start
+            link = html.WHOLE_LINK.match(text, at, end)
+            if link is not None:
+                self._whole(link, hidden)
+                pos = link.end()
+                continue
+            for token in html.markup(text, at, end):
+                self._take(token, hidden)
+                pos = token.end
+
+    def _whole(self, link: re.Match[str], hidden: bool) -> None:
+        """A link with its content and its end."""
+        at, (inside, outside) = link.start(), link.span(2)
+        self._close("a", hidden, at)
+        outside = min(outside, inside + _LABEL_SOURCE)
+        self.page.anchors.append(Anchor("a", at, inside, *link.span(1), (), inside, outside))
+
+    def _take(self, token: Token, hidden: bool) -> None:
+        kind = token.kind
+        if kind == html.START:
+            self._start(token, hidden)
+        elif kind == html.END:
+            if token.name in self.ends and not hidden:
+                self.ends[token.name] = token.start
+            else:
+                self._close(token.name, hidden, token.start)
+        elif kind == html.COMMENT and not hidden:
+            inside = html.condition(self.text, token)
+            if inside and _HINT.search(self.text, *inside):
+                self._read(*inside, True)
+        elif kind == html.UNFINISHED and not hidden:
+            self.unfinished = token.start
 
     def _start(self, token: Token, hidden: bool) -> None:
         name = token.name
@@ -104,15 +127,16 @@ class _Reader:
             attributes = html.attributes(self.text, token)
             href = next((each for each in attributes if each.name == "href"), None)
             if href is not None and href.value_end > href.value_start:
-                anchor = Anchor(token, attributes, href, (token.end, token.end))
+                span = (href.value_start, href.value_end)
+                anchor = Anchor(name, token.start, token.end, *span, attributes, token.end, token.end)
                 self.page.anchors.append(anchor)
                 if name != "area":
                     self.open[name, hidden] = anchor
 
     def _close(self, name: str, hidden: bool, at: int) -> None:
-        anchor = self.open.pop((name, hidden), None)
+        anchor = self.open.pop((name, hidden), None) if self.open else None
         if anchor is not None:
-            anchor.content = (anchor.content[0], min(at, anchor.content[0] + _LABEL_SOURCE))
+            anchor.outside = min(at, anchor.inside + _LABEL_SOURCE)
 
 
 _HINT = re.compile(r"<(?:[aA]|[vV]:)")
@@ -120,7 +144,7 @@ _HINT = re.compile(r"<(?:[aA]|[vV]:)")
 
 def label(text: str, anchor: Anchor) -> str:
     """The visible text of a link, in the page's own octets; else what its image or itself says instead (``alt``)."""
-    start, end = anchor.content
+    start, end = anchor.inside, anchor.outside
     if "<" not in text[start:end]:
         return text[start:end]
     pieces, alternatives = [], []

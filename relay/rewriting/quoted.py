@@ -5,144 +5,96 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from typing import NamedTuple
 
 from relay.rewriting.transfers import Edit, Fill, Template
 
-_LINES = re.compile(rb"[^\n]*+\n|[^\n]++")
-_PADDED = re.compile(rb"=[ \t]++(\r?\n|\Z)")
-_HEX = re.compile(rb"[0-9A-Fa-f]{2}")
-_SOFT = re.compile(rb"=(?:\r?\n|\Z)")
+_DOUBTFUL = re.compile(rb"=(?:[ \t]++(?:\r?\n|\Z)|\r(?!\n))")
+_MARK_AND_BLANK = re.compile(rb"=[ \t]")
+_BARE_CR = re.compile(rb"\r(?!\n)")
+_SOFT_BREAKS = re.compile(rb"(?:=\r?\n)*+")
+_ESCAPE = re.compile(rb"((?:=\r?\n)++)|==|=[0-9A-Fa-f]{2}|.", re.DOTALL)
 _SPECIAL = re.compile(rb"[^ -<>-~]")
 _WIDE = re.compile(rb"^[^\r\n]{77,}+", re.MULTILINE)
 EASY = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x3D) + b"\r\n"
 """Octets that stand for themselves, blanks and line ends by their place."""
+_ITSELF = EASY[:-2]
 _SEVEN = bytes(range(0x80))
 _WIDTH = 76
-_BLOCK = 4096
+_MARK = 0x3D
+_SHOWN = 8
 
 
 class Quoted:
-    """A quoted-printable part. ``data`` is what it holds; offsets are mapped line by line, in detail only where an
-    edit is. Raises ValueError where blanks after a soft break make its reading doubtful."""
+    """A quoted-printable part. ``data`` is what it holds; where an octet of it stands in the body is found out only
+    where an edit is. Raises ValueError where blanks or a bare CR after a soft break make its reading doubtful."""
 
     def __init__(self, body: bytes) -> None:
-        if (b"= " in body or b"=\t" in body) and _PADDED.search(body):
-            raise ValueError("blanks after a soft break")
         self._body = body
-        # blocks of whole lines: a bomb of bare line ends makes few objects, and only blocks with an edit are split
-        blocks, at = [], 0
-        while at < len(body):
-            end = body.find(b"\n", at + _BLOCK) + 1 or len(body)
-            blocks.append(body[at:end])
-            at = end
-        decoded = list(map(a2b_qp, blocks))
-        self.data = b"".join(decoded)
-        self._starts = list(accumulate(map(len, decoded), initial=0))
-        self._at = list(accumulate(map(len, blocks), initial=0))
-        self._blocks: dict[int, _Lines | None] = {}
+        self.data = a2b_qp(body)
+        # a blank behind an escape's mark shows in the data too, where there are fewer marks to look at
+        if (_MARK_AND_BLANK.search(self.data) or _BARE_CR.search(body)) and _DOUBTFUL.search(body):
+            raise ValueError("blanks or a bare CR after a soft break")
         self._eol = b"\r\n" if b"\r\n" in body or b"\n" not in body else b"\n"
 
     def template(self, edits: Sequence[Edit]) -> Template | None:
-        """The encoded part with holes; None where a line with an edit does not decode as it should."""
-        spans = []
+        """The encoded part with holes; None where what an edit replaces might be read in two ways."""
+        body, data = self._body, self.data
+        spans: list[tuple[int, int]] = []
+        at = done = 0
         for edit in edits:
-            empty = edit.start == edit.end
-            # the end of the last character, so that a soft break after it stays
-            end = None if empty and edit.start < len(self.data) else self._span(edit.end - 1)
-            start = self._span(edit.start) if edit.start < len(self.data) else end
-            if edit.start == 0 == len(self.data):
-                start = end = (0, 0)
-            if start is None or (end is None and not empty):
+            first, last = edit.start, edit.end
+            start = _end_of(body, at, first - done, data[first : first + _SHOWN])
+            if body[start : start + 1] == b"=" and first < len(data):  # at the end a soft break stays before the edit
+                start = _SOFT_BREAKS.match(body, start).end()  # type: ignore[union-attr]
+            at = _end_of(body, start, last - first, data[last : last + 1])
+            if b"==" in body[start:at]:
                 return None
-            if empty:
-                at = start[0] if edit.start < len(self.data) else start[1]
-                spans.append((at, at))
-            else:
-                assert end is not None
-                spans.append((start[0], end[1]))
+            spans.append((start, at))
+            done = last
         return self._holes(spans, edits)
 
     def _holes(self, spans: list[tuple[int, int]], edits: Sequence[Edit]) -> Template:
         at, literals = 0, []
         for start, end in spans:
-            literals.append(self._body[at:start])
+            literals.append(_literal(self._body[at:start], 1))
             at = end
-        literals.append(self._body[at:])
-        last = len(literals) - 1
-        return _Holes([_literal(piece, number < last) for number, piece in enumerate(literals)], edits, self._eol)
-
-    def _span(self, offset: int) -> tuple[int, int] | None:
-        """Where one decoded octet stands in the encoded body."""
-        if offset < 0:
-            return None
-        number = bisect_right(self._starts, offset) - 1
-        start, size = self._starts[number], self._starts[number + 1] - self._starts[number]
-        if number not in self._blocks:
-            lines = _Lines(self._body[self._at[number] : self._at[number + 1]])
-            self._blocks[number] = lines if lines.starts[-1] == size else None
-        block = self._blocks[number]
-        span = block.span(offset - start) if block else None
-        return (self._at[number] + span[0], self._at[number] + span[1]) if span else None
+        literals.append(_literal(self._body[at:], 0))
+        return _Holes(literals, edits, self._eol)
 
 
-class _Lines:
-    """The lines of one block, with the offset of each, decoded and encoded."""
-
-    def __init__(self, block: bytes) -> None:
-        self.lines: list[bytes] = _LINES.findall(block)
-        self.decoded = list(map(a2b_qp, self.lines))
-        self.starts = list(accumulate(map(len, self.decoded), initial=0))
-        self.at = list(accumulate(map(len, self.lines), initial=0))
-        self._details: dict[int, _Detail | None] = {}
-
-    def span(self, offset: int) -> tuple[int, int] | None:
-        """Where one decoded octet stands in the encoded block; None where its line is not what it seems."""
-        number = bisect_right(self.starts, offset) - 1
-        if number not in self._details:
-            self._details[number] = _detail(self.lines[number], self.decoded[number])
-        detail = self._details[number]
-        if detail is None:
-            return None
-        start, end = detail.span(offset - self.starts[number])
-        return self.at[number] + start, self.at[number] + end
+def _end_of(body: bytes, at: int, octets: int, follows: bytes) -> int:
+    """Where so many decoded octets end that begin at ``at``: mostly where ``follows``, which comes then, shows next."""
+    if not octets:
+        return at
+    end = body.find(follows, at + octets, at + 3 * octets + _SHOWN)
+    sure = end > 0 and body[end - 2] != _MARK and body[end - 1] not in b"=\n"
+    if sure and len(a2b_qp(body[at:end])) == octets:
+        return end
+    return _strides(body, at, octets)
 
 
-class _Detail:
-    """Where the decoded octets of one line stand; ``escapes`` are the offsets of those that are escaped."""
-
-    def __init__(self, escapes: list[int]) -> None:
-        self._escapes = escapes
-
-    def span(self, offset: int) -> tuple[int, int]:
-        """Where one octet stands in the encoded line."""
-        before = bisect_left(self._escapes, offset)
-        start = offset + 2 * before
-        escaped = before < len(self._escapes) and self._escapes[before] == offset
-        return start, start + (3 if escaped else 1)
-
-
-def _detail(line: bytes, decoded: bytes) -> _Detail | None:
-    """The places of a line's octets; None where the line is not what it seems."""
-    soft = _SOFT.search(line)
-    first, *rest = (line[: soft.start()] if soft else line).split(b"=")
-    octets, escapes, at = [first], [], len(first)
-    for piece in rest:
-        if _HEX.match(piece):
-            escapes.append(at)
-            octets += (bytes([int(piece[:2], 16)]), piece[2:])
-            at += len(piece) - 1
+def _strides(body: bytes, at: int, octets: int) -> int:
+    """The same, counted. None takes less than one encoded octet, so a stride as long as what is left is never too long;
+    it ends before an escape, not in one."""
+    while octets and at < len(body):
+        end = at + octets
+        mark = body.find(b"=", max(at, end - 2), end)
+        if mark > at:
+            end = mark if body[mark - 1] != _MARK else at + len(body[at:mark].rstrip(b"="))
+        if mark == at or end == at:
+            escape = _ESCAPE.match(body, at)
+            assert escape is not None
+            octets -= escape[1] is None
+            at = escape.end()
         else:
-            octets += (b"=", piece)
-            at += len(piece) + 1
-    return _Detail(escapes) if b"".join(octets) == decoded else None
+            octets -= len(a2b_qp(body[at:end]))
+            at = end
+    return at
 
 
-@dataclass(frozen=True, slots=True)
-class _Literal:
+class _Literal(NamedTuple):
     """Encoded text between holes: its length up to the first line end, plus one where a hole must still fit a soft
     break behind it; and the length after the last line end, None where it has none."""
 
@@ -151,33 +103,35 @@ class _Literal:
     tail: int | None
 
 
-def _literal(text: bytes, hole_follows: bool) -> _Literal:
+def _literal(text: bytes, holes: int) -> _Literal:
+    """Text that so many holes follow."""
     first = text.find(b"\n")
     if first < 0:
-        return _Literal(text, len(text) + (1 if hole_follows else 0), None)
+        return _Literal(text, len(text) + holes, None)
     head = first - (1 if text[first - 1 : first] == b"\r" else 0)
     return _Literal(text, head, len(text) - text.rfind(b"\n") - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Holes:
+class _Holes(NamedTuple):
     literals: list[_Literal]
     edits: Sequence[Edit]
     eol: bytes
 
     def render(self, fill: Fill) -> list[bytes]:
-        first = self.literals[0]
-        out = [first.text]
-        column = len(first.text) if first.tail is None else first.tail
-        for edit, literal in zip(self.edits, self.literals[1:], strict=True):
-            column = _put(out, encode(fill(edit)), column, literal.head, self.eol)
-            out.append(literal.text)
-            column = column + len(literal.text) if literal.tail is None else literal.tail
+        (text, _, tail), *rest = self.literals
+        out = [text]
+        column = len(text) if tail is None else tail
+        for edit, (text, head, tail) in zip(self.edits, rest, strict=True):
+            column = _put(out, encode(fill(edit)), column, head, self.eol)
+            out.append(text)
+            column = column + len(text) if tail is None else tail
         return out
 
 
 def encode(value: bytes) -> bytes:
     """Quoted-printable octets of a value, without soft breaks."""
+    if not value.translate(None, _ITSELF):
+        return value
     return _SPECIAL.sub(lambda m: b"=%02X" % m[0][0], value)
 
 

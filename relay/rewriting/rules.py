@@ -28,9 +28,13 @@ class Types:
             if (type := _type(name)) is not None
         ]
 
+    def __bool__(self) -> bool:
+        """Whether anything is said of any URL."""
+        return bool(self._urls or self._rules)
+
     def of(self, url: str) -> tuple[LinkType, str] | None:
         """The type of a URL and why, None where nobody says."""
-        if not self._urls and not self._rules:
+        if not self:
             return None
         shapes = _shapes(_comparable(url))
         for shape in shapes:

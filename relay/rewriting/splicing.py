@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from relay.rewriting import html, lines
@@ -27,6 +28,7 @@ class Spot(NamedTuple):
     needed: bool = False
 
 
+_BY_PLACE = itemgetter(1, 2)
 Sizes = Callable[[int], int]
 """The greatest length of what goes in place of a spot, by its number, in characters; of the pixel that of its URL."""
 
@@ -44,12 +46,15 @@ def splice(
 ) -> Splice | None:
     """The edits for spots that do not overlap; None where the text does not lead back to the very same octets.
     ``binary``: the part's lines have no limit."""
-    spots = sorted(spots, key=lambda each: (each.start, each.end))
+    spots = sorted(spots, key=_BY_PLACE)
     cuts = [at for each in spots for at in (each.start, each.end)]
     offsets = charset.offsets(text, transfer.data, cuts)
     if offsets is None:
         return None
-    edits = [_edit(*each) for each in zip(spots, offsets[::2], offsets[1::2], strict=True)]
+    edits = [
+        Edit(start, end, spot.number) if spot.number else Edit(start, end, 0, PIXEL_HEAD, PIXEL_TAIL)
+        for spot, start, end in zip(spots, offsets[::2], offsets[1::2], strict=True)
+    ]
     if not isinstance(transfer, Plain) or (binary and not charset.bytewise):
         return Splice(edits, frozenset())
     growths = [_growth(spot, edit, sizes(spot.number), charset) for spot, edit in zip(spots, edits, strict=True)]
@@ -58,10 +63,6 @@ def splice(
     kept += [_broken(edit, found.own.get(n, ())) for n, edit in enumerate(edits) if n not in found.dropped]
     kept.sort(key=lambda edit: (edit.start, edit.end))
     return Splice(kept, frozenset(spots[n].number for n in found.dropped))
-
-
-def _edit(spot: Spot, start: int, end: int) -> Edit:
-    return Edit(start, end, spot.number) if spot.number else Edit(start, end, 0, PIXEL_HEAD, PIXEL_TAIL)
 
 
 def _growth(spot: Spot, edit: Edit, size: int, charset: Charset) -> lines.Growth:
@@ -81,7 +82,7 @@ def _broken(edit: Edit, own: tuple[int, ...]) -> Edit:
             before = before.replace(b" ", b"\r\n", 1)
         else:
             after = after.replace(b" ", b"\r\n", 1)
-    return edit if not own else replace(edit, before=before, after=after)
+    return edit if not own else edit._replace(before=before, after=after)
 
 
 def _spaces(text: str, tag: tuple[int, int]) -> list[int]:

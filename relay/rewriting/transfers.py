@@ -6,17 +6,16 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Put ``before``, the value of number ``index`` and ``after`` in place of ``data[start:end]`` of the decoded part;
-    without an index only ``before``."""
+class Edit(NamedTuple):
+    """Put ``before``, the value of that ``number`` and ``after`` in place of ``data[start:end]`` of the decoded
+    part; without a number only ``before``."""
 
     start: int
     end: int
-    index: int | None
+    number: int | None
     before: bytes = b""
     after: bytes = b""
 

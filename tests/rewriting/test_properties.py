@@ -6,10 +6,11 @@ import base64
 import email
 import re
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.rewriting import html, message
+from relay.rewriting import html, links, message, placeholders
 from relay.rewriting.instrument import Options, scan
 from tests.rewriting.judge import OPTIONS, judge, never, render
 
@@ -211,3 +212,42 @@ def test_any_octets(data):
         found = scan(raw, OPTIONS, never)
         assert not (found.reason or "").startswith("error")
         assert message.remove(raw, ["Bcc"]) == raw or b"bcc" in raw.lower()
+
+
+TAGS = [
+    *('<a href="', "<a href='", "<A HREF=", '<a class="c" href="', '<a clicktracking="off" href="', "<a title=\""),
+    *('"', "'", ">", "<", "</a>", "</A >", "<b>", "=", " ", "\t", "/", "x", "https://x.test/?a=b", "{{x}}", "%7B%7B"),
+    *("&amp;", "&copy=1", "&lt", "&b=", "é", "<!--", "-->", "<title>", "</title>", 'data-track="never"'),
+    *("<td a=\"b\">", "<p =\"x=\">", "<p=\"a b=\">", "<br/>", "<td a=b c>", "http://track.test/c/", "+notrack", "*|X|*", "<area href="),
+]  # fmt: skip
+MARKUP = st.lists(st.sampled_from(TAGS), max_size=40).map("".join)
+
+
+@RELAXED
+@given(MARKUP)
+def test_the_short_ways_lead_where_the_long_ones_do(page):
+    """What is read in one match or decided without a look at its parts comes out as if it were not."""
+    raw = wrap(page)
+    short = scan(raw, OPTIONS, never)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "WHOLE_LINK", re.compile(r"(?!)"))
+        patch.setattr(html, "LINKS", html.ALL)
+        patch.setattr(links, "usual", lambda value: None)
+        long = scan(raw, OPTIONS, never)
+    assert short.links == long.links
+    assert short.slots == long.slots
+    assert short.notes == long.notes
+    click = lambda link, target: f"http://track.test/c/{target}"  # noqa: E731
+    assert short.render(click, "http://track.test/o/x.gif", str) == long.render(click, "http://track.test/o/x.gif", str)
+
+
+@RELAXED
+@given(st.lists(st.sampled_from([*ODD, *TAGS, "http://", "https://x.test/"]), max_size=8).map("".join))
+def test_usual_urls(value):
+    """What is taken for a URL as most are is what the rules for all make of it."""
+    url = links.usual(value)
+    if url is not None:
+        assert url == links.url_of(value) == links.target_of(url, "utf_8")
+        assert links.is_http(url)
+        assert not links.says_no_track(url)
+        assert not placeholders.is_open(url)
