@@ -230,6 +230,15 @@ async def test_a_look_at_the_page_is_a_click_on_the_opt_out_link(t: Tracker) -> 
     assert kinds == [(None, "browser"), (None, "repeat"), (None, "head"), (None, "bot")]
 
 
+async def test_without_attribution_another_reader_behind_the_same_address_is_no_repeat(t: Tracker) -> None:
+    mine, another = (f"/u/{KEYRING.seal(OptOut(MESSAGE, None, SENDER, who))}" for who in (ADDRESS, "bob@example.net"))
+    for path in (mine, another, mine):
+        await t.client.get(path, headers={"User-Agent": BROWSER})
+    await t.settle()
+    kinds = [event["kind"] for event in t.store.events(10, kind="opt_out_click").rows]
+    assert kinds == ["browser", "browser", "repeat"]
+
+
 async def test_an_open_shortly_before_makes_no_repeat_of_it(t: Tracker) -> None:
     agent = {"User-Agent": BROWSER}
     await t.client.get(f"/o/{KEYRING.seal(Open(MESSAGE, 1))}.gif", headers=agent)

@@ -36,11 +36,11 @@ class SharedRepeats:
         self._key = os.urandom(32)
         self._size = size
 
-    def judge(self, hit: Hit) -> Hit:
-        """The hit, as a repeat if the same visitor just made it."""
+    def judge(self, hit: Hit, path: str) -> Hit:
+        """The hit on a token, which is in its path, as a repeat if the same visitor just made it."""
         if hit.verdict is None:
             return hit
-        who = f"{hit.message} {hit.position} {hit.verdict.cls} {hit.address} {hit.agent}"
+        who = f"{path} {hit.verdict.cls} {hit.address} {hit.agent}"
         name = hashlib.blake2b(who.encode(), key=self._key, digest_size=16).digest()
         verdict = as_repeat(hit.verdict, hit.at, self._seen.get(name))
         if verdict.kind != "repeat":
@@ -88,14 +88,14 @@ class Witness:
             agent=next((value for name, value in headers if name == "user-agent"), None),
             headers={name: value[:200] for name, value in headers if name in SIGNAL_HEADERS},
         )
-        return self._within_privacy(replace(hit, verdict=classify(hit)))
+        return self._within_privacy(replace(hit, verdict=classify(hit)), scope["path"])
 
-    def _within_privacy(self, hit: Hit) -> Hit:
+    def _within_privacy(self, hit: Hit, path: str) -> Hit:
         """The judged hit with no more about the person than may be stored."""
         if hit.recipient is None:
             # A link can have been made for one reader, and say so.
             url = None if hit.url is None else without_addresses(hit.url)
-            return replace(self._shared.judge(hit), address=None, agent=None, url=url)
+            return replace(self._shared.judge(hit, path), address=None, agent=None, url=url)
         privacy = self._config.privacy
         return replace(
             hit,
