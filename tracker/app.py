@@ -152,14 +152,14 @@ def _dashboard(
     sample: str | None,
     beside: Beside,
 ) -> Sequence[BaseRoute]:
-    frame = Frame(config, Sessions(gate, store), clock)
+    frame = Frame(config, Sessions(gate, store), clock, sample)
     picture = PicturePage(frame, store, config.public_url, config.retention.mirror_pages)
     parts: list[Part] = [
         SignIn(config, frame, gate),
-        Overview(frame, store, readiness, partial(ops.figures, recorder.registry), sample),
+        Overview(frame, store, readiness, partial(ops.figures, recorder.registry)),
         ReportPage(frame, store),
-        MailingPages(frame, store, sample),
-        MessageList(frame, store, sample),
+        MailingPages(frame, store),
+        MessageList(frame, store),
         picture,
         MessagePage(frame, store, picture),
         LinkPages(frame, store),

@@ -158,7 +158,7 @@ def test_empty_pages_say_what_to_do(browser, tmp_path):
     empty = SqliteStore(tmp_path / "empty.sqlite")
     size = {"width": 360, "height": 800}
     with served(empty, sample=SAMPLE) as address, opened(browser, address, viewport=size) as page:
-        for path in ("/", "/mailings", "/messages"):
+        for path in ("/", "/mailings", "/messages", "/links"):
             page.goto(address + path)
             assert SAMPLE in page.inner_text("main")
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -305,6 +305,22 @@ def test_the_overview_refreshes_by_itself_and_keeps_focus_and_place(living):
     assert page.evaluate("scrollY") == 300
     assert page.locator(".mailings tbody tr").count() == 2
     assert page.locator("[data-live-status]").inner_text().startswith("Refreshed ")
+
+
+def test_what_has_not_changed_is_left_in_peace(living):
+    page, store = living
+    refreshed(page)
+    page.wait_for_timeout(200)
+    page.evaluate("document.querySelector('[data-live] .tiles').dataset.mark = 'same'")
+    with page.expect_response("**/?part=live") as answer:
+        page.clock.run_for(5000)
+    assert answer.value.headers["content-encoding"] == "gzip"
+    answer.value.finished()
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.querySelector('[data-live] .tiles').dataset.mark") == "same"
+    store.apply(_mail())
+    refreshed(page)
+    expect(delivered(page)).to_have_text("2")
 
 
 def test_what_is_read_aloud_is_what_is_wrong_and_only_when_it_changes(living):

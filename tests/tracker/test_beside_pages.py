@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,21 @@ async def test_an_empty_queue_is_good_news(tmp_path: Path) -> None:
     async with running(tmp_path, queue=lambda limit, after: QueueState(0, 0, None, [], [], None)) as t:
         await sign_in(t)
         assert "The queue is empty" in await page(t, "/queue")
+
+
+async def test_the_sandbox_comes_as_a_file(tmp_path: Path) -> None:
+    async with running(tmp_path, inbox=Inbox()) as t:
+        await sign_in(t)
+        assert "CSV" in texts(await page(t, "/sandbox"), "//a[@class='csv']")[0]
+        (row,) = csv.DictReader(StringIO((await t.client.get("/sandbox?format=csv")).text))
+        assert (row["name"], row["recipients"], row["subject"]) == (NAME, "ann@example.net", "<b>Hello")
+        assert row["kept_at"].startswith("2026-")
+
+
+async def test_an_empty_sandbox_says_how_to_fill_it(tmp_path: Path) -> None:
+    async with tracker(tmp_path, beside=Beside(inbox=Inbox(None)), sample="swaks --to x") as t:
+        await sign_in(t)
+        assert "swaks --to x" in await page(t, "/sandbox")
 
 
 async def test_the_queue_is_paged(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 ROWS = 50
 """Rows of a list that are shown at once."""
 
+SENDERS = 200
+"""Senders that a field offers."""
+
 _HERE = Path(__file__).parent
 _CSP = "; ".join(
     [
@@ -165,10 +168,11 @@ def posted(most: int = _LARGEST_FORM, write: bool = True) -> Callable[[Form[P]],
 
 
 class Frame:
-    """The frame of one dashboard; times are shown in ``tracker.timezone``. ``shows`` says of entries of the navigation,
-    by name, whether there is anything behind them now."""
+    """The frame of one dashboard; times are shown in ``tracker.timezone``. ``sample`` is a command that sends a sample
+    mail, shown where there is none. ``shows`` says of entries of the navigation, by name, whether there is anything
+    behind them now."""
 
-    def __init__(self, config: TrackerConfig, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, config: TrackerConfig, sessions: Sessions, clock: Clock, sample: str | None) -> None:
         self.sessions = sessions
         self.zone = ZoneInfo(config.timezone)
         self.clock = clock
@@ -185,7 +189,7 @@ class Frame:
         styles = sorted((name for name in self._files if name.endswith(".css")), key=lambda name: name != "style.css")
         version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
         shared = {"version": version, "words": words, "zone": config.timezone, "styles": styles}
-        shared["people"] = timeline.people
+        shared |= {"people": timeline.people, "sample": sample}
         self._templates.globals.update(shared)
         filters = {
             "when": self._when,

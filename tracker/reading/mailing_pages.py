@@ -14,7 +14,7 @@ from tracker.reading import charts, intervals, models, params, reasons, shapes, 
 from tracker.reading.answers import read_page
 from tracker.reading.charts import Chart, Series
 from tracker.reading.downloads import CSV, Table, file_of
-from tracker.reading.frame import ROWS, Frame, Visit, signed_in
+from tracker.reading.frame import ROWS, SENDERS, Frame, Visit, signed_in
 from tracker.store.base import MessageFilter, Row, Store
 
 MAILING, LINK = models.columns(models.Mailing), models.columns(models.MailingLink)
@@ -23,12 +23,11 @@ _LINKS = 200
 
 
 class MailingPages:
-    """The mailings of one store. ``sample`` is a command that sends a sample mail, shown while there is none."""
+    """The mailings of one store."""
 
-    def __init__(self, frame: Frame, store: Store, sample: str | None) -> None:
+    def __init__(self, frame: Frame, store: Store) -> None:
         self.frame = frame
         self._store = store
-        self._sample = sample
 
     def routes(self) -> list[Route]:
         """The list, and one mailing."""
@@ -47,12 +46,12 @@ class MailingPages:
         return visit.page(
             "mailings.html",
             mailings=page.rows,
+            senders=await run_in_threadpool(self._store.senders, SENDERS),
             query=query,
             sender=sender,
             older=params.seal_cursor(page.next),
             later="cursor" in asked,
             share=charts.share,
-            sample=self._sample,
         )
 
     @signed_in

@@ -11,19 +11,18 @@ from starlette.routing import Route
 from tracker.reading import charts, params, shapes, words
 from tracker.reading.answers import read_page
 from tracker.reading.downloads import CSV, Table, file_of
-from tracker.reading.frame import ROWS, Frame, Visit, signed_in
+from tracker.reading.frame import ROWS, SENDERS, Frame, Visit, signed_in
 from tracker.store.base import MessageFilter, Store
 
 _ASKED = ("q", "sender", "tag", "mailing_key", "status", "from", "to")
 
 
 class MessageList:
-    """The messages of one store. ``sample`` is a command that sends a sample mail, shown while there is none."""
+    """The messages of one store."""
 
-    def __init__(self, frame: Frame, store: Store, sample: str | None) -> None:
+    def __init__(self, frame: Frame, store: Store) -> None:
         self.frame = frame
         self._store = store
-        self._sample = sample
 
     def routes(self) -> list[Route]:
         """The list."""
@@ -52,11 +51,11 @@ class MessageList:
         return visit.page(
             "messages.html",
             messages=page.rows,
+            senders=await run_in_threadpool(self._store.senders, SENDERS),
             given=given,
             mailing=await run_in_threadpool(self._store.mailing, key) if key else None,
             filtered=any(given.values()),
             older=params.seal_cursor(page.next),
             later="cursor" in asked,
             share=charts.share,
-            sample=self._sample,
         )

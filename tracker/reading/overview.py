@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from tracker.ops import Readiness
-from tracker.reading import charts, definitions, intervals, params, reports
+from tracker.reading import charts, definitions, intervals, models, params, reports
 from tracker.reading.charts import Chart, Interval, Series
 from tracker.reading.downloads import CSV, Made, Table, file_of
 from tracker.reading.frame import Frame, Visit, signed_in
@@ -23,8 +26,7 @@ _WEEK = 7 * 86400
 
 
 class Overview:
-    """The overview of one store; ``figures`` are those of ``/metrics``, ``sample`` is a command that sends a sample
-    mail, shown while there is none."""
+    """The overview of one store; ``figures`` are those of ``/metrics``."""
 
     def __init__(
         self,
@@ -32,13 +34,11 @@ class Overview:
         store: Store,
         readiness: Readiness,
         figures: Callable[[], Mapping[str, float]],
-        sample: str | None,
     ) -> None:
         self.frame = frame
         self._store = store
         self._readiness = readiness
         self._figures = figures
-        self._sample = sample
 
     def routes(self) -> list[Route]:
         """The page."""
@@ -51,13 +51,16 @@ class Overview:
         tables: dict[str, Table | Made] = {
             "series": lambda: reports.as_csv(self._report(), "series"),
             "links": lambda: reports.as_csv(self._report(), "links"),
+            "mailings": Table(models.columns(models.Mailing), partial(self._store.mailings, MessageFilter())),
         }
         file = await file_of(asked, tables)
         if file is not None:
             return file
         part = params.choice(asked, "part", ("live",))
         values = await run_in_threadpool(self._read)
-        return visit.page("overview_live.html" if part else "overview.html", **values)
+        if not part:
+            return visit.page("overview.html", **values)
+        return await run_in_threadpool(_packed, visit.page("overview_live.html", **values), visit.request)
 
     def _report(self) -> dict[str, Any]:
         zone = self.frame.zone
@@ -82,8 +85,19 @@ class Overview:
             "links": report["top_links"]["by_url"][:_LATEST],
             "means": definitions,
             "share": charts.share,
-            "sample": self._sample,
         }
+
+
+def _packed(response: Response, request: Request) -> Response:
+    """The same in few octets, for who takes it so. Only what holds no secret of the session may be packed: else its
+    length would tell of it to who can read along and have the session ask for what they choose (BREACH, 2013)."""
+    response.headers["Vary"] = "Accept-Encoding"
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return response
+    response.body = gzip.compress(bytes(response.body), 4)
+    response.headers["Content-Encoding"] = "gzip"
+    response.headers["Content-Length"] = str(len(response.body))
+    return response
 
 
 def activity(title: str, named: list[Interval], rows: Sequence[Mapping[str, Any]]) -> Chart:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from tracker.reading import charts, definitions, intervals, params, presets, reports
 from tracker.reading.charts import Series
 from tracker.reading.downloads import CSV, file_of
-from tracker.reading.frame import Frame, Visit, signed_in
+from tracker.reading.frame import SENDERS, Frame, Visit, signed_in
 from tracker.reading.overview import activity, told_apart
 from tracker.reading.reports import Period
 from tracker.store.base import ReportFilter, Store
@@ -79,6 +79,7 @@ class ReportPage:
         return visit.page(
             "report.html",
             report=found,
+            senders=await run_in_threadpool(self._store.senders, SENDERS),
             choices=choices,
             preset=preset,
             by=by,

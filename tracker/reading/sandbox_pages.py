@@ -13,10 +13,15 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from tracker.reading import cage, params
-from tracker.reading.beside import Inbox, Letter
+from tracker.reading.beside import Inbox, Kept, Letter
+from tracker.reading.downloads import CSV, Table, file_of
 from tracker.reading.frame import ROWS, Frame, Visit, signed_in
 from tracker.reading.picture import plain, text_of
 from tracker.reading.picture_page import GONE, caged
+from tracker.store.base import Page, Row
+
+COLUMNS = ("name", "kept_at", "reverse_path", "recipients", "sender", "subject", "size")
+"""Columns of the list as a file."""
 
 _OURS = re.compile(r"https?://[^\s?#]+/([cum])/[A-Za-z0-9_-]{20,}", re.ASCII)
 _URL = re.compile(r"https?://[^\s<>\"']++")
@@ -53,15 +58,22 @@ class SandboxPages:
     @signed_in
     async def list(self, visit: Visit) -> Response:
         """The mails, the newest first."""
-        asked = visit.asked("cursor")
+        asked = visit.asked("cursor", *CSV)
         after = asked.get("cursor")
         if after is not None and params.message_id(after) != after:
             raise params.bad_cursor()
         try:
+            file = await file_of(asked, {"sandbox": Table(COLUMNS, self._rows)})
+            if file is not None:
+                return file
             mails, following = await run_in_threadpool(self._inbox.list, ROWS, after)
         except OSError:
             return _unreadable(visit)
         return visit.page("sandbox.html", mails=mails, older=following, later=after is not None)
+
+    def _rows(self, limit: int, after: str | None) -> Page:
+        mails, following = self._inbox.list(limit, after)
+        return Page([_row(each) for each in mails], following)
 
     @signed_in
     async def mail(self, visit: Visit) -> Response:
@@ -108,6 +120,18 @@ class SandboxPages:
             return [], False
         ours = [urlsplit(self._public_url).netloc, request.headers.get("host", "")]
         return cage.hosts(text_of(letter.html), ours)
+
+
+def _row(mail: Kept) -> Row:
+    return {
+        "name": mail.name,
+        "kept_at": mail.at,
+        "reverse_path": mail.reverse_path,
+        "recipients": " ".join(mail.recipients),
+        "sender": mail.sender,
+        "subject": mail.subject,
+        "size": mail.size,
+    }
 
 
 def _name(visit: Visit) -> str:

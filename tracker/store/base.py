@@ -282,6 +282,9 @@ class Store(Lists, HitLog, Numbers, Protocol):
     def urls(self, sender: str | None, limit: int, after: str | None = None, q: str | None = None) -> Page:
         """Every URL seen, without its query, with type, saved type and counts, by URL; ``q`` is a part of it."""
 
+    def senders(self, limit: int) -> list[str]:
+        """Senders of whom there is mail, by address."""
+
     def end_session(self, id: str, until: float) -> None:
         """Remember that a session of the dashboard was ended, until it would have ended by itself."""
 

@@ -207,6 +207,10 @@ class SqliteStore:
         """Every URL seen, without its query, and the type saved for it."""
         return self._read(lambda db: link_types.noted(db, queries.urls(db, sender, limit, after, q), sender))
 
+    def senders(self, limit: int) -> list[str]:
+        """Senders of whom there is mail."""
+        return self._read(lambda db: queries.senders(db, limit))
+
     # -- sums over many messages -------------------------------------------------------------------------------------
 
     def roll(self, limit: int) -> int:

@@ -8,19 +8,23 @@
   const button = document.querySelector("[data-live-pause]");
   const status = document.querySelector("[data-live-status]");
   const aloud = document.querySelector("[data-live-aloud]");
-  let paused = false, timer = 0, shown = region.innerHTML, asking = null;
+  let paused = false, timer = 0, shown = null, asking = null;
 
   // What has the focus, or is open, is known again by its id, else by where it leads.
   const name = element => element.id ? "#" + CSS.escape(element.id)
     : element.getAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
 
+  // All but when it was made.
+  const matter = text => text.replace(/ data-at="[^"]*"/, "");
+
   const swap = text => {
-    if (text === shown) return;
+    if (matter(text) === shown) return;
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
     const back = focused && (name(focused) || (focused.closest("figure") && `#${focused.closest("figure").id} ${focused.tagName}`));
     const open = [...region.querySelectorAll("figure[id] details[open]")].map(each => each.closest("figure").id);
     const scrolled = [...region.querySelectorAll(".scroll")].map(each => [each.scrollLeft, each.scrollTop]);
-    region.innerHTML = shown = text;
+    shown = matter(text);
+    region.innerHTML = text;
     for (const id of open) region.querySelector(`#${id} details`)?.setAttribute("open", "");
     region.querySelectorAll(".scroll").forEach((each, n) => scrolled[n] && each.scrollTo(...scrolled[n]));
     if (back) region.querySelector(back)?.focus({ preventScroll: true });
@@ -37,8 +41,9 @@
         const answer = await fetch(region.dataset.live, { signal: asking.signal, headers: { Accept: "text/html" } });
         if (answer.redirected) return location.reload();  // signed out: the page itself knows where to go
         if (!answer.ok) throw new Error(answer.status);
-        swap(await answer.text());
-        status.textContent = region.querySelector("[data-at]")?.dataset.at || "";
+        const text = await answer.text();
+        swap(text);
+        status.textContent = / data-at="([^"]*)"/.exec(text)?.[1] || "";
       } catch (error) {
         if (error.name !== "AbortError") status.textContent = "cannot be refreshed now; trying again";
       }
