@@ -120,8 +120,7 @@ def route_of(profile: Profile, settings: Settings) -> str:
 
 def refuse_loops(content: bytes) -> None:
     """Raise SmtpError for a mail that has gone through too many hosts."""
-    hops = sum(header.name.lower() == "received" for header in message.headers(content))
-    if hops > MOST_HOPS:
+    if len(message.select(content, ("Received",))) > MOST_HOPS:
         raise SmtpError(554, "5.4.6", "Too many hops: this mail seems to go in circles")
 
 

@@ -206,6 +206,8 @@ class Connection(SMTP):
         """Send a reply. A client that reads nothing has as long as one that says nothing."""
         try:
             self._writer.write(reply.encode("ascii", "replace") + b"\r\n")
+            if not self._writer.transport.get_write_buffer_size():
+                return
             async with asyncio.timeout(self.server.config.limits.idle):
                 await self._writer.drain()
         except OSError:  # TimeoutError is one

@@ -24,6 +24,10 @@ class Headers:
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._fields
 
+    def any_begins(self, beginnings: tuple[str, ...]) -> bool:
+        """Whether a name begins in one of these ways, which are in lower case."""
+        return any(name.startswith(beginnings) for name in self._fields)
+
     def first(self, name: str) -> str | None:
         """The first value of a name, None where there is none."""
         found = self._fields.get(name.lower())

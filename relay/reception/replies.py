@@ -13,6 +13,9 @@ _LONGEST = 400
 _MOST_LINES = 20
 _FOREIGN = re.compile(r"([245]\d\d)(?:[ -](?:([245]\.\d{1,3}\.\d{1,3})(?=[ \r\n]|$))?|$)")
 
+_OURS = re.compile(r"2\d\d 2\.\d{1,3}\.\d{1,3} [!-~](?:[ -~]{0,300}[!-~])?")
+"""One line of consent that is framed as ours are."""
+
 
 class Reply(NamedTuple):
     """What a client is told: reply ``code``, ``enhanced`` status code (RFC 3463), a text of one or more lines."""
@@ -61,6 +64,8 @@ class SmtpError(TracepostError):
 
 def consent(whole: str) -> str:
     """A foreign reply, framed. Raises SmtpError where it is a refusal, ValueError where it is no reply."""
+    if _OURS.fullmatch(whole):
+        return whole
     reply = read_reply(whole)
     if reply.code >= 400:
         raise SmtpError(*reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import getaddresses
@@ -28,6 +29,10 @@ OWN_HEADERS = (
 
 SPEAKING_HEADERS = ("From", "Subject", *OWN_HEADERS, *READ_HEADERS)
 """Headers by which a profile is chosen and made; a name that ends in ``*`` stands for all that begin so."""
+
+_ADDRESS = r"([\w+-]+(?:\.[\w+-]+)*@[\w-]+(?:\.[\w-]+)*)"
+_USUAL = re.compile(rf"\w+(?: \w+)* <{_ADDRESS}>|{_ADDRESS}", re.ASCII)
+"""A header with one address, in words without anything that has a meaning of its own (RFC 5322 section 3.4)."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -108,6 +113,9 @@ def profile_for(
     settings = next((each for each in senders if each.matches(sender, user)), None)
     theirs = asked_by(headers) if settings is not None and settings.honor_vendor_headers else Asked()
     notes: list[str] = []
+    category = _category(headers.first("X-Track-Category"), notes)
+    metadata = theirs.metadata | _metadata(headers.first("X-Track-Metadata"), notes)
+    opens, clicks = _switch("X-Track-Opens", headers, notes), _switch("X-Track-Clicks", headers, notes)
     known = Profile(
         sender=sender,
         listed=settings is not None,
@@ -117,13 +125,12 @@ def profile_for(
         subject=readable(headers.first("Subject") or ""),
         tag=readable(headers.first("X-Track-Tag") or "") or theirs.tag,
         mailing=readable(headers.first("X-Track-Mailing") or "") or theirs.mailing,
-        category=_category(headers.first("X-Track-Category"), notes),
-        metadata=theirs.metadata | _metadata(headers.first("X-Track-Metadata"), notes),
+        category=category,
+        metadata=metadata,
         longest_address=max((len(quote(each, safe="", errors="replace")) for each in recipients), default=0),
+        notes=(*notes, *theirs.notes),
         reason="no_profile" if settings is None else None if reverse_path else "null_reverse_path",
     )
-    opens, clicks = _switch("X-Track-Opens", headers, notes), _switch("X-Track-Clicks", headers, notes)
-    known = replace(known, notes=(*notes, *theirs.notes))
     return known if settings is None else _with_settings(known, settings, theirs, opens, clicks)
 
 
@@ -177,6 +184,9 @@ def thaw(text: str) -> Profile:
 
 def first_address(value: str) -> str:
     """The first address of an address header, empty where there is none that can be read."""
+    usual = _USUAL.fullmatch(value[:LONGEST])
+    if usual is not None:
+        return usual[1] or usual[2]
     pairs = getaddresses([value[:LONGEST]])
     return next((address for _, address in pairs if "@" in address), "")
 

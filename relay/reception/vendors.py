@@ -238,10 +238,13 @@ VENDORS: tuple[Vendor, ...] = (
 
 READ_HEADERS = tuple(name for vendor in VENDORS for name in (*vendor.headers, *vendor.heard))
 """Headers of other services that are read."""
+_BEGINNINGS = tuple(name.lower().removesuffix("*") for name in READ_HEADERS)
 
 
 def asked_by(headers: Headers) -> Asked:
     """What all the services' headers together ask for."""
+    if not headers.any_begins(_BEGINNINGS):
+        return Asked()
     found = [vendor.read(headers) for vendor in VENDORS]
     generic = _first(each.tracking for each in found)
     clicks = _first(each.clicks for each in found)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relay.config import RelayConfig
 from relay.reception import handshake
-from relay.reception.replies import Reply, SmtpError, read_reply
+from relay.reception.replies import Reply, SmtpError, consent, read_reply
 from relay.reception.smtpd import Queueing, SmtpServer
 from relay.reception.submission import Client
 from tests.reception.test_auth import ANN, USERS, WRONG, no_delay  # noqa: F401 - a fixture
@@ -294,3 +294,17 @@ async def test_without_a_counterpart_that_can_it_does_not_work():
     with pytest.raises(SmtpError) as caught:
         await Queueing(Recording({}).accept).login("ann", "secret")
     assert caught.value.reply.startswith("454 4.7.0 ")
+
+
+@given(st.from_regex(r"[245]\d\d[ -][245]\.\d\.\d{1,3}[ -~\r\n]{0,40}", fullmatch=True))
+def test_a_consent_is_framed_in_one_way(whole):
+    """One that is framed already goes through as it is, which is what it would become."""
+    try:
+        reply = read_reply(whole)
+    except ValueError:
+        return
+    if reply.code < 400:
+        assert consent(whole) == reply.framed
+    else:
+        with pytest.raises(SmtpError):
+            consent(whole)

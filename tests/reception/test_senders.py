@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from email.utils import getaddresses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.config import SenderConfig
+from relay.reception import senders
 from relay.reception.headers import Headers, readable
 from relay.reception.senders import Profile, first_address, freeze, profile_for, thaw
 
@@ -202,3 +204,34 @@ def test_metadata_of_any_depth_costs_no_mail():
     for depth in range(0, 4000, 37):
         nested = '{"a": ' + "[" * depth + "]" * depth + "}"
         chosen({"From": "shop@example.com", "X-Track-Metadata": nested})
+
+
+WORDS = [
+    "a",
+    "The",
+    "Week",
+    "25",
+    "_",
+    " ",
+    "  ",
+    "<",
+    ">",
+    "@",
+    ".",
+    "example.com",
+    "x-y",
+    "+",
+    '"',
+    ",",
+    ";",
+    ":",
+    "(",
+    ")",
+]
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=9).map("".join) | st.from_regex(senders._USUAL, fullmatch=True))
+def test_an_address_is_read_as_the_standard_library_reads_it(value):
+    expected = next((address for _, address in getaddresses([value]) if "@" in address), "")
+    assert senders.first_address(value) == expected
