@@ -56,7 +56,8 @@ def mails(count: int, chance: random.Random) -> Iterator[Accepted]:
     weights = [1 / (n + 1) for n in range(500)]
     for number in range(count):
         at = NOW - DAYS * DAY + (DAYS - 1) * DAY * number / count
-        mailing, sender = number // max(1, count // 600), number % 20
+        mailing = number // max(1, count // 600)
+        sender = mailing % 20
         urls = [f"https://shop{sender}.example/{mailing}/{n}?utm_campaign=c{mailing}" for n in range(LINKS)]
         to = chance.choices(domains, weights, k=PEOPLE)
         yield Accepted(
@@ -64,7 +65,7 @@ def mails(count: int, chance: random.Random) -> Iterator[Accepted]:
             message_id=f"<{number}@example.com>",
             sender=f"news{sender}@example.com",
             subject=f"Mailing {mailing}",
-            tag=f"tag{number % 12}",
+            tag=f"tag{mailing % 12}",
             mailing=f"m{mailing}",
             metadata={},
             accepted_at=at,

@@ -6,10 +6,10 @@ counters are.
 
 from __future__ import annotations
 
-import heapq
+import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,22 +19,25 @@ from tracker.store.contributions import Counts
 from tracker.store.filing import BY_ACCEPTANCE, BY_EVENT, CLIENT, LINK, REASON, TAG, TOTALS, Filed, filed
 from tracker.store.ledger import MESSAGE_COLUMNS
 from tracker.store.periods import Pieces, Range, pieces
-from tracker.store.tables import page_of
 
 _CLICKS = ("clicks", "unique_clicks", "machine_clicks")
 _HITS = tuple(name for name in COLUMNS if name.endswith(("opens", "clicks", "views")) or name == "both")
 _MOVED = {LINK: _CLICKS, REASON: ("bounced", "bounced_later"), CLIENT: _HITS}
 """The columns of a dimension, where it has not all of them."""
 
-_PART_OF: dict[str, tuple[str, Callable[[str], str]]] = {
-    "url": (LINK, lambda value: value.partition("\t")[0]),
-    "path": (LINK, lambda value: page_of(value.partition("\t")[0])),
-    "label": (LINK, lambda value: value.partition("\t")[2]),
-    "device": (CLIENT, lambda value: value.split("\t")[0]),
-    "system": (CLIENT, lambda value: value.split("\t")[1]),
-    "client": (CLIENT, lambda value: value.split("\t")[2]),
+_HEAD, _TAIL = "substr({0}, 1, instr({0}, char(9)) - 1)", "substr({0}, instr({0}, char(9)) + 1)"
+_URL, _REST = _HEAD.format("value"), _TAIL.format("value")
+_CUT = "substr({0}, 1, min(instr({0} || '?', '?'), instr({0} || '#', '#')) - 1)"
+
+_PART_OF = {
+    "url": (LINK, _URL),
+    "path": (LINK, _CUT.format(f"({_URL})")),
+    "label": (LINK, _REST),
+    "device": (CLIENT, _HEAD.format("value")),
+    "system": (CLIENT, _HEAD.format(f"({_REST})")),
+    "client": (CLIENT, _TAIL.format(f"({_REST})")),
 }
-"""By what a dimension is kept, and which part of that it is; the others are kept by themselves."""
+"""By what a dimension is kept, and which part of that it is, in SQL; the others are kept by themselves."""
 
 _OF_MESSAGES = {
     **{name: f"sum({name})" for name in COLUMNS if name in MESSAGE_COLUMNS},
@@ -87,42 +90,50 @@ class Reading:
 
     def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
         """Values of a dimension, the largest first."""
-        kept, part = _PART_OF.get(dimension, (dimension, str))
+        if dimension == TAG and self._wanted.tag is not None:
+            row = self.series([since, until])[0]
+            return [{"value": self._wanted.tag, **row}] if limit and any(row.values()) else []
+        kept, part = _PART_OF.get(dimension, (dimension, "value"))
         columns = _MOVED.get(kept, COLUMNS)
-        if kept == TAG and self._wanted.tag is not None:
-            sums = {self._wanted.tag: list(self.series([since, until])[0].values())}
-        else:
-            sums = self._broken_down(kept, columns, part, since, until)
-        ranked = [columns.index(name) for name in by if name in columns]
-        there = ((-sum(row[place] for place in ranked), value) for value, row in sums.items() if value and any(row))
-        return [
-            {"value": value, **dict.fromkeys(COLUMNS, 0), **dict(zip(columns, sums[value], strict=True))}
-            for _, value in heapq.nsmallest(limit, there)
-        ]
-
-    def _broken_down(
-        self, dimension: str, columns: Sequence[str], part: Callable[[str], str], since: float, until: float
-    ) -> dict[str, list[int]]:
-        """The sums of ``columns`` by value."""
         period = _kept(pieces(since, until, self._calendar, months=True), rolling.quarters_of(self._db))
-        sums: dict[str, list[int]] = {}
-
-        def add(value: str, row: Sequence[int]) -> None:
-            mine = sums.get(value)
-            sums[value] = list(row) if mine is None else [one + other for one, other in zip(mine, row, strict=True)]
-
-        for value, *row in self._values(dimension, columns, period.ranges):
-            add(part(value), row)
-        inside = [
-            place for place in self._waiting.places if any(each.lo <= place.slot < each.hi for each in period.ranges)
+        rows = self._ranked(kept, part, columns, period, [name for name in by if name in columns], limit)
+        return [
+            {"value": value, **dict.fromkeys(COLUMNS, 0), **dict(zip(columns, row, strict=True))}
+            for value, *row in rows
         ]
-        found = [(place, self._waiting.places[place]) for place in inside]
+
+    def _ranked(
+        self, dimension: str, part: str, columns: Sequence[str], period: Pieces, by: Sequence[str], limit: int
+    ) -> Iterable[tuple[Any, ...]]:
+        """Values and their sums, the largest first."""
+        where = "sender = ? AND tag = ? AND cohort = 0 AND dimension = ? AND span = ? AND start >= ? AND start < ?"
+        kept = [f"SELECT value, {', '.join(columns)} FROM counts WHERE {where}"] * len(period.ranges)  # noqa: S608
+        values: list[Any] = [
+            value for each in period.ranges for value in (*self._key(), dimension, each.span, each.lo, each.hi)
+        ]
+        fields = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns) + 1))
+        found = " UNION ALL ".join([*kept, f"SELECT {fields} FROM json_each(?)"])  # noqa: S608
+        sums = ", ".join(f"sum({name}) AS sum_{name}" for name in columns)
+        there = " OR ".join(f"sum_{name} <> 0" for name in columns)
+        order = " + ".join(("0", "0", *(f"sum_{name}" for name in by)))  # one 0 would be a column's number
+        names = ", ".join(("value", *columns))
+        sql = (
+            f"WITH found ({names}) AS ({found}) SELECT {part} AS part, {sums} FROM found GROUP BY part"  # noqa: S608
+            f" HAVING part <> '' AND ({there}) ORDER BY {order} DESC, part LIMIT ?"
+        )
+        return self._db.execute(sql, [*values, json.dumps(self._not_kept(dimension, columns, period)), limit])
+
+    def _not_kept(self, dimension: str, columns: Sequence[str], period: Pieces) -> list[list[Any]]:
+        """What of a period no counter tells: what waits, and the events of its edges."""
+        waiting = self._waiting.places.items()
+        found = [each for each in waiting if any(part.lo <= each[0].slot < part.hi for part in period.ranges)]
         for edge in period.edges:
             found += self._filed_between(*edge).places.items()
-        for place, counts in found:
-            if place.dimension == dimension and self._wants(place.sender, place.tag):
-                add(part(place.value), [counts.get(name, 0) for name in columns])
-        return sums
+        return [
+            [place.value, *(counts.get(name, 0) for name in columns)]
+            for place, counts in found
+            if place.dimension == dimension and self._wants(place.sender, place.tag)
+        ]
 
     def _wants(self, sender: str, tag: str) -> bool:
         wanted = self._wanted
@@ -137,17 +148,6 @@ class Reading:
             " AND dimension = '' AND span = ? AND start >= ? AND start < ?"
         )
         return self._db.execute(sql, [*self._key(), cohort, span, lo, hi])
-
-    def _values(self, dimension: str, columns: Sequence[str], ranges: Iterable[Range]) -> Iterable[tuple[Any, ...]]:
-        spans = [(each.span, each.lo, each.hi) for each in ranges]
-        if not spans:
-            return []
-        sums = ", ".join(f"sum({name})" for name in columns)
-        where = "sender = ? AND tag = ? AND cohort = 0 AND dimension = ? AND span = ? AND start >= ? AND start < ?"
-        part = f"SELECT value, {', '.join(columns)} FROM counts WHERE {where}"  # noqa: S608
-        parts = " UNION ALL ".join([part] * len(spans))
-        values = [value for span in spans for value in (*self._key(), dimension, *span)]
-        return self._db.execute(f"SELECT value, {sums} FROM ({parts}) GROUP BY value", values)  # noqa: S608
 
     def _filed_between(self, since: float, until: float) -> Filed:
         return filed(self._db, rolling.between(self._db, since, until))
