@@ -24,7 +24,7 @@ T = TypeVar("T")
 SITES = 60
 RELAY = """\
 delivery: {delivery}
-retry: {{first: 0.5s, longest: 1s, give_up_after: 8s}}
+retry: {{first: 0.5s, longest: 1s, give_up_after: 5m}}
 """
 
 
