@@ -164,6 +164,7 @@ def test_empty_pages_say_what_to_do(browser, tmp_path):
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             assert page.evaluate(NAMES) == [] == page.evaluate(FAINT)
         page.goto(f"{address}/report")
+        assert SAMPLE in page.inner_text("main")
         assert "Nothing to show: there were no mails, opens or clicks in this time." in page.inner_text("main")
         assert page.evaluate(NAMES) == [] == page.evaluate(FAINT)
         empty.close()
