@@ -29,7 +29,7 @@ from tracker.hits.recorder import Recorder
 from tracker.ops import Readiness
 from tracker.reading.auth import Gate
 from tracker.retention import Retention
-from tracker.rolling import Roller
+from tracker.roller import Roller
 from tracker.store.base import Store
 from tracker.webhooks.endpoint import Endpoint, endpoints_of
 from tracker.webhooks.metrics import WebhooksCollector

@@ -20,7 +20,7 @@ from tracker.hits.recorder import Metrics
 from tracker.reading import reasons
 from tracker.reading.postmark import STATS
 from tracker.reading.reports import COUNTS, RATES, TABLES
-from tracker.rolling import Roller
+from tracker.roller import Roller
 from tracker.store.sqlite import SqliteStore
 from tracker.webhooks.metrics import WebhooksCollector
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import smtplib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import eventually, tracepost
 from tests.e2e.test_main_job import kept
 
-CHROMIUM = shutil.which("chromium")
 SITE = "http://shop.test:{site}"
 LINKS = [
     "/plain",
@@ -65,19 +62,6 @@ def site():
     yield server.server_port
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*quiet, "--host-resolver-rules=MAP * 127.0.0.1"]
-        )
-        yield running
-        running.close()
 
 
 def followed(browser, page_url: str) -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import smtplib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import API_KEY, eventually, tracepost
 
-CHROMIUM = shutil.which("chromium")
 HOSTILE = """<!doctype html><html><head>
 <base href="{evil}/base/" target="_top">
 <meta http-equiv="refresh" content="0;url={evil}/refresh">
@@ -96,19 +93,6 @@ def service(tmp_path_factory, evil):
             )
         eventually(running.settled)
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*quiet, "--host-resolver-rules=MAP * 127.0.0.1"]
-        )
-        yield running
-        running.close()
 
 
 @pytest.fixture(params=["picture", "sandbox"])

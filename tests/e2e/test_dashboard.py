@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.e2e.looks import RATIO
 from tests.fakes.month import fill
 from tests.tracker.facts import accepted, hit, outcome
 from tests.tracker.served import served
@@ -19,7 +19,6 @@ from tracker.store.base import MessageFilter
 from tracker.store.sqlite import SqliteStore
 
 expect.set_options(timeout=60_000)
-CHROMIUM = shutil.which("chromium")
 PAGES = [
     "/",
     "/report",
@@ -62,16 +61,10 @@ NAMES = """() => {
   return wrong;
 }"""
 
-FAINT = """() => {
-  const rgb = text => {
-    const c = document.createElement('canvas').getContext('2d');
-    c.fillStyle = text; c.fillRect(0, 0, 1, 1);
-    return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-  const shine = c => rgb(c).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const ground = e => { const c = getComputedStyle(e).backgroundColor;
-    return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? ground(e.parentElement) : c; };
-  const ratio = (a, b) => { const [x, y] = [shine(a), shine(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+FAINT = (
+    "() => {"
+    + RATIO
+    + """
   const found = [];
   for (const e of document.querySelectorAll('body *')) {
     const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
@@ -84,6 +77,7 @@ FAINT = """() => {
   }
   return found;
 }"""
+)
 
 CUT = """() => [...document.querySelectorAll('main :is(th, td)')]
   .filter(e => e.textContent.trim().length > 12 && e.checkVisibility() && !e.closest('thead') && e.clientWidth < 72)
@@ -103,17 +97,6 @@ def store(tmp_path_factory):
 def address(store):
     with served(store) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        yield running
-        running.close()
 
 
 @contextmanager
@@ -164,6 +147,7 @@ def test_empty_pages_say_what_to_do(browser, tmp_path):
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             assert page.evaluate(NAMES) == [] == page.evaluate(FAINT)
         page.goto(f"{address}/report")
+        assert SAMPLE in page.inner_text("main")
         assert "Nothing to show: there were no mails, opens or clicks in this time." in page.inner_text("main")
         assert page.evaluate(NAMES) == [] == page.evaluate(FAINT)
         empty.close()

@@ -10,11 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import Tracepost, eventually, tracepost
 from tests.e2e.hostile import FOILED, PAYLOADS, SCRIPT
-from tests.e2e.test_browser import CHROMIUM
 from tests.e2e.test_main_job import BROWSER, kept
 from tests.test_mirroring import GIF
 from tracker.tokens import Keyring, Mirror, parse_key
@@ -54,19 +52,6 @@ def site():
     yield f"http://evil.test:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*quiet, "--host-resolver-rules=MAP * 127.0.0.1"]
-        )
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import eventually, tracepost
+from tests.e2e.looks import RATIO
 from tests.e2e.opting import SENDER, link, listed, newsletter, row, send
 
-CHROMIUM = shutil.which("chromium")
 EVE = "eve@example.net"
 
 
@@ -22,19 +20,6 @@ EVE = "eve@example.net"
 def service(tmp_path_factory):
     with tracepost(tmp_path_factory.mktemp("service")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*quiet, "--host-resolver-rules=MAP * 127.0.0.1"]
-        )
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +66,10 @@ def test_a_person_walks_through_the_page_by_keyboard_alone(service, browser, add
         eventually(lambda: (EVE, SENDER, "tracking") not in listed(service))
 
 
-CONTRASTS = """() => {
-  const rgb = text => {
-    const c = document.createElement('canvas').getContext('2d');
-    c.fillStyle = text; c.fillRect(0, 0, 1, 1);
-    return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-  const shine = c => rgb(c).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const ground = e => { const c = getComputedStyle(e).backgroundColor;
-    return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? ground(e.parentElement) : c; };
-  const ratio = (a, b) => { const [x, y] = [shine(a), shine(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+CONTRASTS = (
+    "() => {"
+    + RATIO
+    + """
   return [...document.querySelectorAll('h1, p, b, button')].map(e => {
     const s = getComputedStyle(e), button = e.tagName === 'BUTTON';
     return { text: e.textContent, button, ratio: ratio(s.color, ground(e)),
@@ -98,6 +77,7 @@ CONTRASTS = """() => {
       height: e.getBoundingClientRect().height };
   });
 }"""
+)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

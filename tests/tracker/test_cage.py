@@ -134,3 +134,5 @@ def test_a_policy_lets_in_nothing_but_what_it_names() -> None:
 def test_the_links_of_a_text_with_what_they_say() -> None:
     text = "<a href='https://x.test/?a&amp;b'>Go <b>now</b> &amp; here</a> x <a name=n>no</a><a href=y>open <a href=z>"
     assert list(links(text)) == [("https://x.test/?a&b", "Go now & here"), ("y", "open"), ("z", "")]
+    pictures = '<a href=1><img src=x alt=\'Our &amp; shop\'><img alt="" ></a><area href=2 alt="The <b>roof"><p>no</p>'
+    assert list(links(pictures)) == [("1", "Our & shop"), ("2", "The <b>roof")]

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from tests.tracker.audit import audited
 from tests.tracker.facts import NOW, accepted, hit
-from tracker import rolling
+from tracker import roller
 from tracker.errors import StoreError
-from tracker.rolling import Roller
+from tracker.roller import Roller
 from tracker.store.base import ReportFilter
 from tracker.store.sqlite import SqliteStore
 
@@ -32,7 +32,7 @@ class Failing(SqliteStore):
 async def test_what_waits_is_folded_in_though_the_store_fails_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rolling, "EVERY", 0.01)
+    monkeypatch.setattr(roller, "EVERY", 0.01)
     store, registry = Failing(tmp_path / "s.sqlite"), CollectorRegistry()
     message = accepted()
     store.apply([message])

@@ -45,6 +45,7 @@ _REMOTE = re.compile(r"(https?:|(?<![:\w]))[/\\]{2}([a-z0-9][a-z0-9.-]*+(?::\d{1
 _NO_PICTURE = re.compile(r"\.(?:css|woff2?|ttf|otf|eot)(?:[?#]|\Z)", re.IGNORECASE)
 _OF_OURS = re.compile(r"/[ocum]/[A-Za-z0-9_-]{20,}(?:\.gif)?(?:[?#].*)?\Z")
 _LABEL_END = re.compile(r"</?a(?=[\s/>])", re.IGNORECASE)
+_ALT = re.compile(r"""[\s"'/]alt[\s]*+=[\s]*+(?:"([^"]*+)"|'([^']*+)')""", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*+(?:>|\Z)")
 _NEAR = 2000
 _DOCTYPE = re.compile(r"\s*+<!doctype[^>]*+>", re.IGNORECASE)
@@ -115,12 +116,20 @@ def _leads(attributes: Iterable[re.Match[str]]) -> str | None:
 
 
 def links(text: str) -> Iterator[tuple[str, str]]:
-    """What each link leads to, and its text as far as it is near."""
-    for _, rest in _tags(text, _LEADING):
+    """What each link leads to, and its text as far as it is near, else what stands for its pictures."""
+    for begin, rest in _tags(text, _LEADING):
         href = _leads(_ATTRIBUTE.finditer(rest[1])) if rest else None
         if rest is not None and href is not None:
-            label = _LABEL_END.split(text[rest.end() : rest.end() + _NEAR], maxsplit=1)[0]
-            yield href.strip(), " ".join(html.unescape(_TAG.sub(" ", label)).split())
+            inside = _LABEL_END.split(text[rest.end() : rest.end() + _NEAR], maxsplit=1)[0]
+            if begin[1].lower() == "area":
+                inside = ""
+            label = " ".join(html.unescape(_TAG.sub(" ", inside)).split())
+            yield href.strip(), label or _in_place_of(rest[1] + inside)
+
+
+def _in_place_of(text: str) -> str:
+    """What is said in place of a picture."""
+    return " ".join(html.unescape(" ".join(found[1] or found[2] or "" for found in _ALT.finditer(text))).split())
 
 
 def hosts(text: str, never: Collection[str] = ()) -> tuple[list[str], bool]:
