@@ -6,7 +6,13 @@ second mail can be smuggled in.
 
 from __future__ import annotations
 
+import re
+
 _END = b"\r\n.\r\n"
+# what looks for one octet takes half as long as what looks for three or five
+_ENDING = re.compile(rb"\r(?=\n\.\r\n)")
+_DOTTED = re.compile(rb"\r(?=\n\.)")
+_BARE_CR = re.compile(rb"\r(?!\n)")
 
 
 class DataReader:
@@ -30,13 +36,15 @@ class DataReader:
         """Take a chunk; True once the data has ended, ``rest`` is then what the client sent after it."""
         buffer, start = self._buffer, len(self._buffer)
         buffer += chunk
-        end = buffer.find(_END, max(0, start - len(_END) + 1))
-        ended = end >= 0
-        if ended:
+        found = _ENDING.search(buffer, max(0, start - len(_END) + 1))
+        ended = found is not None
+        if found is not None:
+            end = found.start()
             self.rest = bytes(memoryview(buffer)[end + len(_END) :])
             del buffer[end + 2 :]
             self._stuffed -= start > end + 2  # the last dot came with an earlier chunk and was taken for a doubled one
-        self._stuffed += buffer.count(b"\r\n.", max(0, start - 2))
+        if _DOTTED.search(buffer, max(0, start - 2)):
+            self._stuffed += buffer.count(b"\r\n.", max(0, start - 2))
         # Until the end is there, a CR behind a dot may belong to it and not to the content.
         if len(buffer) - 2 - self._stuffed > self._limit + (not ended):
             self.too_large = True
@@ -46,7 +54,10 @@ class DataReader:
 
     def content(self) -> bytes:
         """The data, its line ends included, dots that were doubled for the transport made single again."""
-        return bytes(self._buffer).replace(b"\r\n.", b"\r\n")[2:]
+        content = bytes(memoryview(self._buffer)[2:])
+        if not self._stuffed:
+            return content
+        return content.removeprefix(b".").replace(b"\r\n.", b"\r\n")
 
     def discard(self) -> None:
         """Go on to the end of the data, keeping nothing."""
@@ -56,8 +67,10 @@ class DataReader:
 
 def normalized_size(content: bytes) -> int | None:
     """The octets of the content with every CR, LF and CRLF made one CRLF; None where none stands alone."""
-    pairs, feeds, returns = content.count(b"\r\n"), content.count(b"\n"), content.count(b"\r")
-    return None if feeds == returns == pairs else len(content) + feeds + returns - 2 * pairs
+    feeds, returns = content.count(b"\n"), content.count(b"\r")
+    if feeds == returns and _BARE_CR.search(content) is None:
+        return None
+    return len(content) + feeds + returns - 2 * content.count(b"\r\n")
 
 
 def normalize_newlines(content: bytes) -> bytes:

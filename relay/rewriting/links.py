@@ -125,6 +125,10 @@ def marked_by(text: str, anchor: Anchor) -> Marked | None:
 
 def label_of(text: str, anchor: Anchor, charset: Charset) -> str:
     """What a link is called: what an attribute says, else its visible text, white space collapsed and cut short."""
+    if not anchor.attributes:
+        usual = text[anchor.inside : anchor.outside]
+        if usual.isascii() and "<" not in usual and "&" not in usual:
+            return " ".join(usual.split())[: page.LABEL_LENGTH]
     for name in LABELS if anchor.attributes else ():
         for each in anchor.attributes:
             if each.name == name and each.value_end > each.value_start:
