@@ -292,8 +292,8 @@ async def test_what_was_read_before_a_pause_is_read_again_after_it(store: Sqlite
             store.apply([*mails, *(outcome(mail.id) for mail in mails)])
             await host.until(1)
             await until(lambda: about(store, here)["last_error"])
-            before = len(host.requests)
             await asyncio.to_thread(store.forget, "person1@example.net")
+            before = len(host.requests)
             await until(lambda: about(store, here)["delivered"] == 40)
         assert len({request.id for request in host.requests}) == 40
         assert len(host.requests) == 41
