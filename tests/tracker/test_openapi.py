@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from tests.tracker.tracked import READ_KEY, Tracker, configured, tracker
 from tracker.app import create_admin_app
-from tracker.reading import models, reports
+from tracker.reading import models, report_models, reports
 from tracker.reading.openapi import document
 from tracker.reading.operations import Operation, described, one
 from tracker.reading.parameters import in_path, text
@@ -113,10 +113,10 @@ async def test_the_stream_of_events_says_what_a_line_is(spec: dict[str, Any]) ->
 
 
 def test_a_report_s_columns_are_those_of_its_model() -> None:
-    assert set(models.columns(models.Totals)) == set(reports.COUNTS)
-    assert set(models.columns(models.DomainCounts)) == {"domain", *reports.OF_A_PART}
-    assert set(models.columns(models.TagCounts)) == {"tag", *reports.OF_A_PART}
-    assert models.columns(models.Rates) == tuple(reports.RATES)
+    assert set(models.columns(report_models.Totals)) == set(reports.COUNTS)
+    assert set(models.columns(report_models.DomainCounts)) == {"domain", *reports.OF_A_PART}
+    assert set(models.columns(report_models.TagCounts)) == {"tag", *reports.OF_A_PART}
+    assert models.columns(report_models.Rates) == tuple(reports.RATES)
 
 
 THING = in_path("id", "A thing.")

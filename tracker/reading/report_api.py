@@ -13,10 +13,10 @@ from tracker.model import Clock
 from tracker.reading import reports
 from tracker.reading.answers import download, json_answer, reads
 from tracker.reading.auth import Gate
-from tracker.reading.models import Report
 from tracker.reading.operations import CSV, JSON, Answer, Answers
 from tracker.reading.parameters import FORMAT, PERIOD, Asked, choice, sender_of, text
 from tracker.reading.params import BadRequest
+from tracker.reading.report_models import Report
 from tracker.reading.reports import Period
 from tracker.store.base import Numbers, ReportFilter
 
