@@ -121,11 +121,12 @@ class Outcome:
 
 class BounceKind(StrEnum):
     """What a mail that came back says of a copy that the smarthost had taken: refused for good, given up or refused
-    for now, or that it still waits."""
+    for now, that it still waits, or nothing that can be understood."""
 
     HARD = "hard"
     SOFT = "soft"
     DELAYED = "delayed"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,12 @@ COMPLAINT = "reported as spam"
 HARD_BOUNCE = "mail came back"
 """Reasons on the suppression list; the latter is followed by the status code."""
 
-_RETURNED = {Kind.HARD: BounceKind.HARD, Kind.SOFT: BounceKind.SOFT, Kind.DELAYED: BounceKind.DELAYED}
+_RETURNED = {
+    Kind.HARD: BounceKind.HARD,
+    Kind.SOFT: BounceKind.SOFT,
+    Kind.DELAYED: BounceKind.DELAYED,
+    Kind.UNKNOWN: BounceKind.UNKNOWN,
+}
 
 
 def facts_of(copy: Returning, origin: Mapping[str, Any], said: Reading, at: float) -> list[Fact]:

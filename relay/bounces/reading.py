@@ -38,7 +38,7 @@ _NOT_TEXT = re.compile(r"[^\S ]+|[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u
 
 
 class Kind(StrEnum):
-    """What a mail to a bounce address is; only the first four are counted."""
+    """What a mail to a bounce address is; the first four move counts."""
 
     HARD = "hard"
     SOFT = "soft"
@@ -119,7 +119,7 @@ def _complaint(head: _Head, found: Holding) -> Reading | None:
             kind = said[1].lower()
             by = _REPORTER.search(leaf.text)
             words = one_line(by[1]) if by is not None else ""
-            return Reading(Kind.COMPLAINT, kind, words) if kind in COMPLAINTS else Reading(Kind.UNKNOWN)
+            return Reading(Kind.COMPLAINT, kind, words) if kind in COMPLAINTS else Reading(Kind.AUTOMATIC)
     if "staff@hotmail.com" in head.sender.lower() and _OUTLOOK.match(head.subject):
         return Reading(Kind.COMPLAINT, "abuse", "Outlook.com")
     return None

@@ -346,8 +346,8 @@ async def test_it_goes_by_the_smarthost_of_its_sender(tmp_path):
         (arf("abuse"), [Complained, Unwanted]),
         (arf("not-spam"), []),
         (b"From: ann@example.net\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\nAway\r\n", []),
-        (b"From: ann@example.net\r\nSubject: Re: Spring\r\n\r\nThank you\r\n", []),
-        (b"\r\n", []),
+        (b"From: ann@example.net\r\nSubject: Re: Spring\r\n\r\nThank you\r\n", [Returned]),
+        (b"\r\n", [Returned]),
     ],
 )
 async def test_whatever_it_says_it_is_passed_on(tmp_path, content, kinds):

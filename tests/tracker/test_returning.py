@@ -107,6 +107,18 @@ def test_a_delay_changes_nothing_but_the_timeline(store):
     assert person["status"] == "sent"
 
 
+def test_what_nobody_understands_is_kept_once_as_unknown_and_moves_no_count(store):
+    store.apply([mail(), outcome(MESSAGE, 1, Status.SENT, NOW + 1)])
+    before = store.message(str(MESSAGE))
+    for at in (NOW + 5, NOW + 50):
+        store.apply([Returned(MESSAGE, 1, at, BounceKind.UNKNOWN, "", "")])
+    assert store.message(str(MESSAGE)) == before
+    kinds = [row["kind"] for row in store.events(100, message=str(MESSAGE)).rows if row["type"] == "returned"]
+    assert kinds == ["unknown"]
+    store.apply([back(at=NOW + 60)])  # a bounce after it counts all the same
+    assert store.message(str(MESSAGE))["bounced"] == 1
+
+
 def test_a_try_after_the_bounce_does_not_undo_it(store):
     store.apply([mail(), outcome(MESSAGE), back()])
     store.apply([outcome(MESSAGE, status=Status.PENDING, at=NOW + 20), outcome(MESSAGE, at=NOW + 30)])

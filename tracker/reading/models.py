@@ -27,6 +27,7 @@ class EventType(StrEnum):
     ERROR = "error"
     SUPPRESSED = "suppressed"
     COMPLAINT = "complaint"
+    RETURNED = "returned"
     OPEN = "open"
     CLICK = "click"
     OPT_OUT_CLICK = "opt_out_click"

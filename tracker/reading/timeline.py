@@ -79,6 +79,7 @@ _TONES = {
     "bounced": "bad",
     "error": "bad",
     "complaint": "bad",
+    "returned": "wait",
     "open": "human",
     "click": "human",
     "opt_out_click": "human",

@@ -38,6 +38,7 @@ EVENTS = {
     "opt_out": "Opted out",
     "opt_in": "Took the opt-out back",
     "complaint": "Complained of spam",
+    "returned": "Something came back",
 }
 KINDS = {
     "browser": "browser",

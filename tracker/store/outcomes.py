@@ -24,6 +24,9 @@ _RANKS = (Status.PENDING, Status.SUPPRESSED, Status.ERROR, Status.SENT, Status.B
 
 _COLUMNS = ("status", "status_at", "was_sent", "reply", *FIRSTS.values(), "returned")
 
+_NO_BOUNCE = {BounceKind.DELAYED: ("late", "deferred"), BounceKind.UNKNOWN: ("returned", "returned")}
+"""What is no bounce yet is worth a line of the timeline: what its id is made of, and its type."""
+
 
 @dataclass(slots=True)
 class _Standing:
@@ -89,9 +92,10 @@ def come_back(db: sqlite3.Connection, fact: Returned, ledger: Ledger) -> None:
     """Fold in that a copy came back, or is late; the caller holds the transaction. A copy comes back once: what is said
     of it again changes nothing."""
     message = str(fact.message)
-    about = (fact.recipient, fact.kind.value, fact.status, fact.reply)
-    if fact.kind is BounceKind.DELAYED:
-        ledger.log(message, timeline.event_id("late", message, fact.recipient), fact.at, "deferred", *about)
+    about = (fact.recipient, fact.kind.value, fact.status or None, fact.reply or None)
+    if fact.kind in _NO_BOUNCE:
+        name, type = _NO_BOUNCE[fact.kind]
+        ledger.log(message, timeline.event_id(name, message, fact.recipient), fact.at, type, *about)
         return
     standing, tracked = _load(db, message, fact.recipient), _tracked(db, message)
     if standing.returned is not None:
