@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,14 +25,14 @@ def columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-def report(value: str = "hard 5.1.1", big: int = 1, **wanted: str) -> dict[str, Any]:
+def report(value: str = "hard 5.1.1", big: int = 1, by: Sequence[str] = DIMENSIONS, **wanted: str) -> dict[str, Any]:
     numbers = PlainNumbers(
         [
             Move(NOW - 9, {"messages": 1, "targeted": 2 * big}, NOW - 9),
             Move(NOW - 8, {"sent": big, "delivered": big, "open_tracked": big}, NOW - 9),
             *[
                 Move(NOW - 7, {"bounced": big, "opens": big, "clicks": big, "sent": 1}, NOW - 9, values={name: value})
-                for name in DIMENSIONS
+                for name in by
             ],
         ]
     )
@@ -39,14 +40,19 @@ def report(value: str = "hard 5.1.1", big: int = 1, **wanted: str) -> dict[str, 
 
 
 def test_it_says_what_each_number_means():
-    text = as_table(report())
-    lines = text.splitlines()
+    lines = as_table(report()).splitlines()
     assert lines[0] == "Live report, 2026-09-20 17:00 to 2026-09-21 17:00, Europe/Berlin"
     assert "delivered                   1     50.0%  sent, less bounces that came later" in lines
-    assert "unique opens                -         -  recipients who opened" in lines
-    assert "         1         9         9         -         9         -  2026-09-21 16:00" in lines
+    assert "unique opens                0         -  recipients who opened" in lines
+    assert "         1         9         9         0         9         0  2026-09-21 16:00" in lines
     for title in ("Links by url", "Recipient domains", "Bounce reasons", "Devices", "Mail clients", "Tags"):
         assert title in lines
+
+
+def test_what_is_not_known_is_no_number():
+    lines = as_table(report(by=["url"])).splitlines()
+    assert "unique opens                -         -  recipients who opened" in lines
+    assert "         1         1         1         -         1         -  2026-09-21 16:00" in lines
 
 
 def test_a_filter_is_named():
