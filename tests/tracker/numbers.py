@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 from tracker.store.base import COLUMNS, ReportFilter, Row
 
@@ -27,6 +30,10 @@ class PlainNumbers:
 
     def __init__(self, moves: Sequence[Move] = ()) -> None:
         self.moves = list(moves)
+
+    def at_once(self, wanted: ReportFilter, ask: Callable[[Any], Any]) -> Any:
+        names = ("totals", "series", "breakdown")
+        return ask(SimpleNamespace(**{name: partial(getattr(self, name), wanted) for name in names}))
 
     def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
         when = [(move.accepted_at if cohort else move.at, move) for move in self._wanted(wanted)]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from tracker.reading import params
 from tracker.reading.params import BadRequest
 from tracker.reading.shapes import to_csv
-from tracker.store.base import Numbers, ReportFilter, Row
+from tracker.store.base import Numbers, ReportFilter, Row, Sums
 
 HITS = ("opens", "unique_opens", "machine_opens", "clicks", "unique_clicks", "machine_clicks")
 UNIQUES = ("unique_opens", "unique_clicks")
@@ -106,13 +106,17 @@ def midnight(at: float, zone: tzinfo, days: int) -> float:
 
 def report(numbers: Numbers, period: Period, wanted: ReportFilter, zone: ZoneInfo) -> dict[str, Any]:
     """The whole report. Blocks; raises StoreError."""
+    return numbers.at_once(wanted, lambda sums: _report(sums, period, wanted, zone))
+
+
+def _report(sums: Sums, period: Period, wanted: ReportFilter, zone: ZoneInfo) -> dict[str, Any]:
     since, until = period.since, period.until
 
     def top(dimension: str, *by: str) -> list[Row]:
-        return list(numbers.breakdown(wanted, dimension, since, until, by, MOST))
+        return sums.breakdown(dimension, since, until, by, MOST)
 
-    intervals = numbers.series(wanted, period.bounds)
-    cohort = numbers.totals(wanted, since, until, cohort=True)
+    intervals = sums.series(period.bounds)
+    cohort = sums.totals(since, until, cohort=True)
     totals = _summed(intervals, cohort)
     known = _attributed(totals, cohort) or _by_somebody(top("domain", "opens", "clicks"))
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -159,9 +159,28 @@ DIMENSIONS = ("url", "path", "label", "domain", "reason", "device", "system", "c
 """By what counts can be broken down."""
 
 
+T = TypeVar("T")
+
+
+class Sums(Protocol):
+    """What ``Numbers`` tells of some mail, all of it of one moment."""
+
+    def totals(self, since: float, until: float, cohort: bool = False) -> Row:
+        """As ``Numbers.totals``."""
+
+    def series(self, bounds: Sequence[float]) -> list[Row]:
+        """As ``Numbers.series``."""
+
+    def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
+        """As ``Numbers.breakdown``."""
+
+
 class Numbers(Protocol):
     """Sums over many messages, exact for any instants (seconds since the epoch; ``since`` inclusive, ``until``
     exclusive), never behind the events. Every method raises StoreError where the store cannot be reached now."""
+
+    def at_once(self, wanted: ReportFilter, ask: Callable[[Sums], T]) -> T:
+        """What ``ask`` reads, all of it of one moment, so that it agrees with itself."""
 
     def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
         """Every column's sum over the events of a period, with ``cohort`` over all events so far of the mail accepted

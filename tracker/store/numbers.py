@@ -56,9 +56,23 @@ class Reading:
         self._wanted = wanted
         self._calendar = rolling.calendar_of(db)
         self._waiting = filed(db, rolling.waiting(db))
+        self._edges: dict[tuple[float, float], Filed] = {}
 
-    def series(self, bounds: Sequence[float], cohort: bool = False) -> list[dict[str, int]]:
-        """Sums of each interval between neighbouring bounds, by the time of the event or of acceptance."""
+    def totals(self, since: float, until: float, cohort: bool = False) -> Row:
+        """Sums over a period, by the time of the event or of acceptance, and what is pending of the mail accepted in
+        it."""
+        return self._pending([since, until], cohort)[0]
+
+    def series(self, bounds: Sequence[float]) -> list[Row]:
+        """``totals`` of each interval between neighbouring bounds."""
+        return self._pending(bounds, cohort=False)
+
+    def _pending(self, bounds: Sequence[float], cohort: bool) -> list[Row]:
+        accepted = self._sums(bounds, cohort=True)
+        found = accepted if cohort else self._sums(bounds)
+        return [{**row, "pending": pending_of(mail)} for row, mail in zip(found, accepted, strict=True)]
+
+    def _sums(self, bounds: Sequence[float], cohort: bool = False) -> list[dict[str, int]]:
         intervals = [pieces(since, until, self._calendar) for since, until in pairwise(bounds)]
         found = [dict.fromkeys(COLUMNS, 0) for _ in intervals]
         by = BY_ACCEPTANCE if cohort else BY_EVENT
@@ -82,16 +96,12 @@ class Reading:
                 _add(found[number], self._accepted(since, until) if cohort else self._happened(since, until))
         return found
 
-    def totals(self, bounds: Sequence[float], cohort: bool = False) -> list[Row]:
-        """``series`` with what is pending of the mail accepted in each interval."""
-        accepted = self.series(bounds, cohort=True)
-        found = accepted if cohort else self.series(bounds)
-        return [{**row, "pending": pending_of(mail)} for row, mail in zip(found, accepted, strict=True)]
-
     def breakdown(self, dimension: str, since: float, until: float, by: Sequence[str], limit: int) -> list[Row]:
-        """Values of a dimension, the largest first."""
+        """Values of a dimension with their sums, the largest first. Raises ValueError where there is no such dimension
+        or column."""
+        _check(dimension, by)
         if dimension == TAG and self._wanted.tag is not None:
-            row = self.series([since, until])[0]
+            row = self._sums([since, until])[0]
             return [{"value": self._wanted.tag, **row}] if limit and any(row.values()) else []
         kept, part = _PART_OF.get(dimension, (dimension, "value"))
         columns = _MOVED.get(kept, COLUMNS)
@@ -150,7 +160,9 @@ class Reading:
         return self._db.execute(sql, [*self._key(), cohort, span, lo, hi])
 
     def _filed_between(self, since: float, until: float) -> Filed:
-        return filed(self._db, rolling.between(self._db, since, until))
+        if (since, until) not in self._edges:  # a report asks ten times
+            self._edges[since, until] = filed(self._db, rolling.between(self._db, since, until))
+        return self._edges[since, until]
 
     def _happened(self, since: float, until: float) -> Counts:
         found: dict[str, int] = {}
@@ -170,8 +182,7 @@ class Reading:
         return dict(zip(_OF_MESSAGES, row, strict=True))
 
 
-def check(dimension: str, by: Sequence[str]) -> None:
-    """Raises ValueError for a dimension or a column that there is not."""
+def _check(dimension: str, by: Sequence[str]) -> None:
     if dimension not in DIMENSIONS or not set(by) <= set(COLUMNS):
         raise ValueError("no such dimension or column")
 

@@ -45,6 +45,7 @@ from tracker.store.base import (
     Reclassified,
     ReportFilter,
     Row,
+    Sums,
     SuppressionChange,
     SuppressionFilter,
 )
@@ -224,21 +225,33 @@ class SqliteStore:
         """How many batches wait to be folded in."""
         return self._read(lambda db: int(db.execute("SELECT count(*) FROM moves").fetchone()[0]))
 
+    def at_once(self, wanted: ReportFilter, ask: Callable[[Sums], T]) -> T:
+        """What ``ask`` reads, all of it of one moment."""
+        self._catch_up()
+
+        def read(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN")
+            try:
+                return ask(numbers.Reading(db, wanted))
+            finally:
+                db.execute("ROLLBACK")
+
+        return self._read(read)
+
     def totals(self, wanted: ReportFilter, since: float, until: float, cohort: bool = False) -> Row:
         """Sums over a period."""
-        return self._reading(wanted, lambda reading: reading.totals([since, until], cohort))[0]
+        return self.at_once(wanted, lambda sums: sums.totals(since, until, cohort))
 
     def series(self, wanted: ReportFilter, bounds: Sequence[float]) -> list[Row]:
         """Sums of each interval between neighbouring bounds."""
-        return self._reading(wanted, lambda reading: reading.totals(bounds))
+        return self.at_once(wanted, lambda sums: sums.series(bounds))
 
     def breakdown(
         self, wanted: ReportFilter, dimension: str, since: float, until: float, by: Sequence[str], limit: int
     ) -> list[Row]:
         """Values of a dimension with their sums, the largest first. Raises ValueError where there is no such
         dimension or column."""
-        numbers.check(dimension, by)
-        return self._reading(wanted, lambda reading: reading.breakdown(dimension, since, until, by, limit))
+        return self.at_once(wanted, lambda sums: sums.breakdown(dimension, since, until, by, limit))
 
     def mailings(self, wanted: MessageFilter, limit: int, after: str | None = None) -> Page:
         """Mailings, newest first."""
@@ -259,18 +272,6 @@ class SqliteStore:
         """A mailing's links by position."""
         self._catch_up()
         return self._read(lambda db: mailings.links(db, id, limit, after))
-
-    def _reading(self, wanted: ReportFilter, ask: Callable[[numbers.Reading], T]) -> T:
-        self._catch_up()
-
-        def read(db: sqlite3.Connection) -> T:
-            db.execute("BEGIN")
-            try:
-                return ask(numbers.Reading(db, wanted))
-            finally:
-                db.execute("ROLLBACK")
-
-        return self._read(read)
 
     def _catch_up(self) -> None:
         """Fold in what waits, so that a reader has little to add up."""
