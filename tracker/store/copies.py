@@ -20,7 +20,7 @@ _COUNTERS = ("opens", "clicks", "machine_opens", "machine_clicks")
 _TIMES = ("first_open_at", "last_open_at", "first_click_at", "last_click_at", "hit_at", "click_at")
 _TOKEN = ("human", "human_at", "machine_at", "first_at")
 _NAMES = ", ".join(_COUNTERS + _TIMES)
-_TOKENS = f"SELECT message, recipient, position, {', '.join(_TOKEN)} FROM touches"  # noqa: S608
+_TOUCHES = f"message, recipient, position, {', '.join(_TOKEN)}"
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Copy:
 
     def know_tokens(self, db: sqlite3.Connection) -> None:
         """Know all its tokens, not only those that were asked for."""
-        sql = f"{_TOKENS} WHERE message = ? AND recipient = ?"
+        sql = f"SELECT {_TOUCHES} FROM touches WHERE message = ? AND recipient = ?"  # noqa: S608
         for _, _, position, *token in db.execute(sql, [self.message, self.recipient]).fetchall():
             self.tokens.setdefault(position, Token(*token))
 
@@ -112,11 +112,11 @@ class Copies:
         # What hits name no recipient of is nobody's copy.
         touched = {(message, who, position) for (message, who), position in tokens if who is not None}
         self._copies: dict[Key, Copy] = {(message, who): Copy(message, who) for message, who, _ in touched}
-        sql = f"SELECT message, ordinal, {_NAMES}, nameless FROM recipients WHERE (message, ordinal) IN"  # noqa: S608
-        for row in select(db, sql, self._copies):
+        columns = f"message, ordinal, {_NAMES}, nameless"
+        for row in select(db, "recipients", columns, ("message", "ordinal"), self._copies):
             self._copies[row[:2]] = Copy(*row)
-        sql = f"{_TOKENS} WHERE (message, recipient, position) IN"
-        for message, recipient, position, *token in select(db, sql, touched):
+        key = ("message", "recipient", "position")
+        for message, recipient, position, *token in select(db, "touches", _TOUCHES, key, touched):
             self._copies[message, recipient].tokens[position] = Token(*token)
 
     def get(self, key: Key) -> Copy | None:

@@ -144,15 +144,14 @@ class _Rows:
             if type == "accepted":
                 accepted.add((message,))
         columns = "id, known, coalesce(sender, ''), coalesce(tag, ''), mailing_key, mailing, accepted_at"
-        sql = f"SELECT {columns}, instrumented, attributed FROM messages WHERE (id) IN"  # noqa: S608
-        self.messages = {row[0]: _Message(*row) for row in select(db, sql, messages)}
-        sql = "SELECT message, ordinal, domain FROM recipients WHERE (message, ordinal) IN"
-        self.domains = {row[:2]: row[2] for row in select(db, sql, people) if row[2]}
-        sql = "SELECT message, position, url, label FROM links WHERE (message, position) IN"
-        self.links = {row[:2]: row[2:] for row in select(db, sql, links)}
+        found = select(db, "messages", f"{columns}, instrumented, attributed", ("id",), messages)
+        self.messages = {row[0]: _Message(*row) for row in found}
+        found = select(db, "recipients", "message, ordinal, domain", ("message", "ordinal"), people)
+        self.domains = {row[:2]: row[2] for row in found if row[2]}
+        found = select(db, "links", "message, position, url, label", ("message", "position"), links)
+        self.links = {row[:2]: row[2:] for row in found}
         self.targets: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        sql = "SELECT message, domain FROM recipients WHERE (message) IN"
-        for message, domain in select(db, sql, accepted):
+        for message, domain in select(db, "recipients", "message, domain", ("message",), accepted):
             if domain:
                 self.targets[message][domain] += 1
 

@@ -13,8 +13,9 @@ _MAY_HOLD = "({0} LIKE '%@%' OR {0} LIKE '%\\%40%' ESCAPE '\\' OR {0} LIKE '%\\%
 def drop_events(db: sqlite3.Connection, before: float, limit: int) -> int:
     """Drop the oldest events that came in before a time; how many."""
     oldest = "SELECT message, id FROM events WHERE recorded < ? ORDER BY recorded LIMIT ?"
-    sql = f"DELETE FROM events WHERE (message, id) IN ({oldest})"  # noqa: S608
-    return db.execute(sql, [int(before * 1e6), limit]).rowcount
+    found = db.execute(oldest, [int(before * 1e6), limit]).fetchall()
+    db.executemany("DELETE FROM events WHERE message = ? AND id = ?", found)
+    return len(found)
 
 
 def drop_recipients(db: sqlite3.Connection, before: float, limit: int) -> int:

@@ -18,13 +18,23 @@ def page_of(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
-def select(db: sqlite3.Connection, sql: str, keys: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The rows of these keys; ``sql`` ends with ``IN``."""
+def select(
+    db: sqlite3.Connection, table: str, columns: str, by: tuple[str, ...], keys: Iterable[tuple[Any, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table whose columns ``by`` have one of these values."""
     wanted = list(keys)
+    names = [f"wanted_{name}" for name in by]
+    joined = " AND ".join(f"{name} = {key}" for name, key in zip(by, names, strict=True))
+    row = f"({', '.join('?' * len(by))})"
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        row = f"({', '.join('?' * len(chunk[0]))})"
-        yield from db.execute(f"{sql} (VALUES {', '.join([row] * len(chunk))})", [v for key in chunk for v in key])
+        rows = ", ".join([row] * len(chunk))
+        # CROSS keeps the order of the join: by an IN of several columns SQLite reads the whole table.
+        sql = (
+            f"WITH wanted ({', '.join(names)}) AS (VALUES {rows})"  # noqa: S608
+            f" SELECT {columns} FROM wanted CROSS JOIN {table} ON {joined}"
+        )
+        yield from db.execute(sql, [value for key in chunk for value in key])
 
 
 def add(

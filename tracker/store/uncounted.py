@@ -26,8 +26,9 @@ def count_first(db: sqlite3.Connection, facts: Iterable[Fact], zone: str) -> Non
     if not _any(db):
         return
     wanted = {(str(fact.id if isinstance(fact, Accepted) else fact.message),) for fact in facts}
-    for (message,) in list(select(db, "SELECT id FROM messages WHERE NOT counted AND (id) IN", wanted)):
-        count(db, message, zone)
+    for message, counted in list(select(db, "messages", "id, counted", ("id",), wanted)):
+        if not counted:
+            count(db, message, zone)
 
 
 def count_some(db: sqlite3.Connection, limit: int, zone: str) -> int:

@@ -62,7 +62,7 @@ def apply(db: sqlite3.Connection, facts: Sequence[Fact], stamp: Stamp, now: floa
             pages.keep(db, fact)
     hits = {(str(fact.message), str(fact.id)): fact for fact in facts if isinstance(fact, Hit)}
     if hits:
-        known = set(select(db, "SELECT message, id FROM events WHERE (message, id) IN", hits))
+        known = set(select(db, "events", "message, id", ("message", "id"), hits))
         counting.count(db, [hit for key, hit in hits.items() if key not in known], ledger)
     said = [fact for fact in facts if isinstance(fact, suppressions.Said)]
     if said:
