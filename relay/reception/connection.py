@@ -75,6 +75,7 @@ class Connection(SMTP):
         self.task: asyncio.Task[None] | None = None
         self.tls = False
         self._implicit: ssl.SSLContext | None = None
+        self._beneath: asyncio.StreamWriter | None = None
         self.gone = asyncio.Event()
         self._waiting = False
         self._shaking_hands = False
@@ -170,6 +171,7 @@ class Connection(SMTP):
         if transport is None:
             raise Goodbye
         protocol.connection_made(transport)
+        self._beneath = self._writer  # since Python 3.13 a writer that is collected closes its connection
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
         self._incoming = Incoming(reader, LONGEST_LINE)
         self.tls = True
