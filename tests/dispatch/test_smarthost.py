@@ -27,7 +27,7 @@ def copy(*people: str, content: bytes = CONTENT, mail_from: str = "a@example.com
 
 @asynccontextmanager
 async def connected(host: FakeSmarthost, **settings):
-    settings = {"tls": "none", "timeout": "1s", **settings}
+    settings = {"tls": "none", "timeout": "10s", **settings}
     client = Smarthost(SmarthostConfig(host="127.0.0.1", port=host.port, **settings), "relay.test")
     try:
         yield client
@@ -105,7 +105,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("stage", "act", "outcome"), FAULTS)
 async def test_each_fault_has_its_verdict(stage, act, outcome):
-    timeout = "0.3s" if act == "hang" else "1s"
+    timeout = "0.3s" if act == "hang" else "10s"
     async with FakeSmarthost(script={stage: Script(act)}) as host, connected(host, timeout=timeout) as client:
         verdicts = await asyncio.wait_for(client.deliver(copy("b@example.net", "c@example.net")), 20)
         assert [verdict.ordinal for verdict in sorted(verdicts, key=lambda each: each.ordinal)] == [1, 2]

@@ -334,8 +334,11 @@ def test_it_rests_in_a_hidden_tab_and_when_told_to(living):
     assert asked == []
     page.evaluate("""() => { Object.defineProperty(document, 'hidden', {value: true, configurable: true});
         document.dispatchEvent(new Event('visibilitychange')) }""")
+    status = page.locator("[data-live-status]")
+    status.evaluate("status => { status.textContent = 'asking' }")
     with page.expect_response("**/?part=live"):
         page.click("text=Go on")
+    expect(status).to_contain_text("Refreshed")  # the answer is dealt with
     page.clock.run_for(30_000)
     assert len(asked) == 1
     with page.expect_response("**/?part=live"):
